@@ -1,0 +1,40 @@
+"""Lock-free parallel SGD (Hogwild!) and its rivals behind one call: `hogwild.minimize`."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# where each public name lives; loaded on first use, so that `import hogwild` does not wait for numba
+_HOMES = {
+    "minimize": "hogwild.optimise",
+    "Result": "hogwild.optimise",
+    "Checkpoint": "hogwild.optimise",
+    "Status": "hogwild.optimise",
+    "BACKENDS": "hogwild.backends",
+    "Backend": "hogwild.backends",
+    "WorkerDied": "hogwild.teams",
+}
+_MODULES = ("problems", "datasets", "steps", "sampling")
+__all__ = ["BACKENDS", "Backend", "Checkpoint", "Result", "Status", "WorkerDied", "minimize", *_MODULES]
+
+if TYPE_CHECKING:
+    from hogwild import datasets as datasets
+    from hogwild import problems as problems
+    from hogwild import sampling as sampling
+    from hogwild import steps as steps
+    from hogwild.backends import BACKENDS, Backend
+    from hogwild.optimise import Checkpoint, Result, Status, minimize
+    from hogwild.teams import WorkerDied
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"hogwild.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hogwild' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

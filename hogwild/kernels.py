@@ -1,0 +1,88 @@
+"""The two loops that every backend runs: single examples, and mini-batches."""
+
+from typing import Any
+
+import numpy as np
+
+from hogwild.atomics import load
+from hogwild.compiling import compiled
+from hogwild.linear import coefficient, component, coordinate, fetch_ahead, support
+from hogwild.policies import add, enter, leave
+from hogwild.sampling import epoch_key, example
+from hogwild.steps import step_at
+
+AHEAD = 10  # updates between asking for a row and using it
+
+
+@compiled
+def run_examples(
+    problem: Any, policy: Any, sampling: Any, step: Any, weights: Any, epoch: int, begin: int, end: int
+) -> None:
+    """Perform the updates at positions begin … end-1 of an epoch, one example each."""
+    examples = problem.targets.size
+    key = epoch_key(sampling.seed, epoch)
+    limit = problem.threshold
+    order = np.empty(end - begin, np.uint32)
+    for place in range(end - begin):
+        order[place] = example(sampling, examples, key, begin + place)
+    for place in range(end - begin):
+        if place + AHEAD < end - begin:
+            fetch_ahead(problem, np.uint64(order[place + AHEAD]))
+        chosen = np.uint64(order[place])
+        rate = weights.dtype.type(step_at(step, epoch + (begin + place) / examples))
+        first, last = support(problem, chosen)
+        enter(policy)
+        scalar = coefficient(problem, chosen, first, last, weights)
+        for entry in range(first, last):
+            touched = coordinate(problem, entry)
+            slope = component(problem, entry, scalar, load(weights, touched))
+            if abs(slope) > limit:
+                add(policy, weights, touched, -rate * slope)
+        leave(policy)
+
+
+@compiled
+def run_batches(
+    problem: Any,
+    policy: Any,
+    sampling: Any,
+    step: Any,
+    weights: Any,
+    epoch: int,
+    begin: int,
+    end: int,
+    batch_size: int,
+    gradient: Any,
+) -> None:
+    """Perform the updates at positions begin … end-1 of an epoch, averaged over mini-batches.
+
+    ``gradient`` is this worker's scratch, zeros of shape (n_features,) before and after. The last batch may
+    be smaller.
+    """
+    examples = problem.targets.size
+    key = epoch_key(sampling.seed, epoch)
+    limit = problem.threshold
+    for batch in range(begin, end, batch_size):
+        stop = min(batch + batch_size, end)
+        rate = weights.dtype.type(step_at(step, epoch + batch / examples))
+        share = weights.dtype.type(1.0 / (stop - batch))
+        enter(policy)
+        for position in range(batch, stop):
+            chosen = np.uint64(example(sampling, examples, key, position))
+            first, last = support(problem, chosen)
+            scalar = coefficient(problem, chosen, first, last, weights)
+            for entry in range(first, last):
+                touched = coordinate(problem, entry)
+                gradient[touched] += component(problem, entry, scalar, load(weights, touched))
+        for position in range(batch, stop):
+            chosen = np.uint64(example(sampling, examples, key, position))
+            first, last = support(problem, chosen)
+            for entry in range(first, last):
+                touched = coordinate(problem, entry)
+                slope = gradient[touched] * share
+                gradient[touched] = (
+                    0  # a coordinate that several examples share is applied at its first visit
+                )
+                if abs(slope) > limit:
+                    add(policy, weights, touched, -rate * slope)
+        leave(policy)

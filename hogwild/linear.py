@@ -1,0 +1,123 @@
+"""The kernel side of a linear model on sparse rows: what an update of one example reads and writes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hogwild.atomics import CACHE_LINE, load, prefetch
+from hogwild.compiling import generic, inlined
+from hogwild.losses import derivative
+
+_LANES = np.uint64(4)
+
+
+class NoPenalty(NamedTuple):
+    """No regulariser."""
+
+
+class DegreeScaled(NamedTuple):
+    """λ w_u²/d_u on each touched coordinate, d_u = examples with it (Niu et al. 2011, eq. 2.3)."""
+
+    slopes: Any  # 2 λ / d_u, shape (n_features,)
+
+
+class LinearRows(NamedTuple):
+    """CSR rows with targets, a loss and a penalty, as kernels see them, indices unsigned."""
+
+    indptr: Any
+    indices: Any
+    values: Any
+    targets: Any
+    loss: Any
+    penalty: Any
+    threshold: Any  # component updates happen only where |gradient| exceeds it
+
+
+@generic
+def penalty_slope(penalty: Any, coordinate: Any, weight: Any) -> Any:
+    """Return the derivative of the penalty by one touched weight."""
+
+
+@penalty_slope.of(NoPenalty)
+def _(penalty, coordinate, weight):
+    return 0.0 * weight
+
+
+@penalty_slope.of(DegreeScaled)
+def _(penalty, coordinate, weight):
+    return penalty.slopes[coordinate] * weight
+
+
+@generic
+def support(problem: Any, example: Any) -> Any:
+    """Return the range (start, end) of the entries that an example touches."""
+
+
+@generic
+def fetch_ahead(problem: Any, example: Any) -> Any:
+    """Prefetch the entries of an example that is due a few updates later."""
+
+
+@generic
+def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any) -> Any:
+    """Read phase: return the one scalar that an update needs of the current weights."""
+
+
+@generic
+def coordinate(problem: Any, entry: Any) -> Any:
+    """Return the coordinate of an entry."""
+
+
+@generic
+def component(problem: Any, entry: Any, scalar: Any, weight: Any) -> Any:
+    """Return the gradient's component of an entry, given the scalar and the coordinate's current weight."""
+
+
+@support.of(LinearRows)
+def _(problem, example):
+    return np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
+
+
+@fetch_ahead.of(LinearRows)
+def _(problem, example):
+    start, end = np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
+    prefetch(problem.targets, example)
+    for entry in range(start, end, np.uint64(CACHE_LINE // problem.indices.itemsize)):
+        prefetch(problem.indices, entry)
+    for entry in range(start, end, np.uint64(CACHE_LINE // problem.values.itemsize)):
+        prefetch(problem.values, entry)
+
+
+@coefficient.of(LinearRows)
+def _(problem, example, start, end, weights):
+    margin = dot(problem.indices, problem.values, start, end, weights)
+    return weights.dtype.type(derivative(problem.loss, margin, problem.targets[example]))
+
+
+@coordinate.of(LinearRows)
+def _(problem, entry):
+    return problem.indices[entry]
+
+
+@component.of(LinearRows)
+def _(problem, entry, scalar, weight):
+    return scalar * problem.values[entry] + penalty_slope(problem.penalty, problem.indices[entry], weight)
+
+
+@inlined
+def dot(indices: Any, values: Any, start: Any, end: Any, weights: Any) -> Any:
+    """Return x·w of a row in four partial sums: as fast as fastmath, and the same bits everywhere."""
+    zero = weights.dtype.type(0)
+    first, second, third, fourth = zero, zero, zero, zero
+    entry = start
+    whole = start + (end - start) // _LANES * _LANES
+    while entry < whole:
+        first += values[entry] * load(weights, indices[entry])
+        second += values[entry + np.uint64(1)] * load(weights, indices[entry + np.uint64(1)])
+        third += values[entry + np.uint64(2)] * load(weights, indices[entry + np.uint64(2)])
+        fourth += values[entry + np.uint64(3)] * load(weights, indices[entry + np.uint64(3)])
+        entry += _LANES
+    while entry < end:
+        first += values[entry] * load(weights, indices[entry])
+        entry += np.uint64(1)
+    return (first + second) + (third + fourth)

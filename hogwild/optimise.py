@@ -1,0 +1,399 @@
+"""`minimize`: the loop over segments, the clocks, the stopping rules and the result."""
+
+import enum
+import gc
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
+from hogwild.problems import LinearProblem, checked_number
+from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
+from hogwild.steps import as_step
+from hogwild.work import Plan, Segment, block_size, usable_cores, warm_up
+
+DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
+_SEED_AXES = {"order": 0, "start": 1}
+
+
+class Status(enum.StrEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    DIVERGED = "diverged"
+    TIMEOUT = "timeout"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+class Checkpoint(NamedTuple):
+    """One row of a run's history. The three clocks count from the start of the first update.
+
+    Attributes
+    ----------
+    epoch : float
+        Passes over the data so far.
+    updates : int
+        Examples processed so far, by all workers together.
+    train_seconds, eval_seconds, wall_seconds : float
+        Time spent on updates; on evaluating; both and the hand-over between them.
+    objective, suboptimality : float
+        Suboptimality is nan until the problem was solved (`LinearProblem.solve`).
+    weight_error_l1, weight_error_l2 : float
+        ``‖w − w_true‖₁`` and ``‖w − w_true‖₂ / ‖w_true‖₂``, nan where w_true is unknown.
+    """
+
+    epoch: float
+    updates: int
+    train_seconds: float
+    eval_seconds: float
+    wall_seconds: float
+    objective: float
+    suboptimality: float
+    weight_error_l1: float
+    weight_error_l2: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `minimize` returns.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_features,)
+        The final weights; after a divergence those of the last sound checkpoint.
+    history : list of Checkpoint
+        ``pandas.DataFrame(result.history)`` makes a table of it. The first row is the start.
+    status : Status
+    message : str
+        Why the run ended, in words.
+    backend : str
+    workers : int
+    setup_seconds : float
+        Laying out rows, copying to shared memory, starting workers, compiling: everything before the first
+        update.
+    compile_seconds : float
+        The part of it that compiled kernels, or loaded them from the cache.
+    updates, cpu_seconds : tuple
+        Examples processed and CPU seconds used by each worker.
+    """
+
+    weights: np.ndarray
+    history: list[Checkpoint]
+    status: Status
+    message: str
+    backend: str
+    workers: int
+    setup_seconds: float
+    compile_seconds: float
+    updates: tuple[int, ...]
+    cpu_seconds: tuple[float, ...]
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds spent on updates."""
+        return self.history[-1].train_seconds
+
+    @property
+    def eval_seconds(self) -> float:
+        """Seconds spent on evaluating."""
+        return self.history[-1].eval_seconds
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds from the first update to the last evaluation."""
+        return self.history[-1].wall_seconds
+
+    @property
+    def objective(self) -> float:
+        """The objective at the last checkpoint."""
+        return self.history[-1].objective
+
+    @property
+    def suboptimality(self) -> float:
+        """The suboptimality at the last checkpoint."""
+        return self.history[-1].suboptimality
+
+
+class _Limits(NamedTuple):
+    epochs: int
+    target: float | None
+    tolerance: float | None
+    time_limit: float
+
+
+def minimize(
+    problem: LinearProblem,
+    *,
+    backend: str = "serial",
+    workers: int | None = None,
+    step_size: Any = 0.1,
+    sampling: str = "fresh_permutation",
+    epochs: int = 20,
+    batch_size: int = 1,
+    gradient_threshold: float = 0.0,
+    initial_weights: Any = None,
+    target: float | None = None,
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
+    evaluations_per_epoch: int = 1,
+    pin: bool = False,
+    callback: Callable[[Checkpoint], Any] | None = None,
+) -> Result:
+    """Minimise a problem by stochastic gradient descent.
+
+    All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early; how many
+    there are changes neither the examples nor, but for races, the updates.
+
+    Parameters
+    ----------
+    problem : LinearProblem
+        See `hogwild.problems`.
+    backend : str
+        A name in `hogwild.BACKENDS`.
+    workers : int, optional
+        Default: 1 for serial, else the number of usable cores.
+    step_size : float or a record of `hogwild.steps`
+    sampling : {"fresh_permutation", "shuffled_once", "with_replacement"}
+    epochs : int
+    batch_size : int
+        Examples whose gradients are averaged into one update step; counted as that many updates.
+    gradient_threshold : float
+        Components are updated only where ``|gradient|`` exceeds it (the tutorial uses 0.01).
+    initial_weights : None, "normal" or array_like of shape (n_features,)
+        Zeros; N(0, 1)/√n as in the tutorial; or given.
+    target : float, optional
+        Stop at this suboptimality; the problem is solved for it, off every clock.
+    tolerance : float, optional
+        Stop when an epoch lowers the objective by less than this share of it.
+    time_limit : float, optional
+        Seconds of training.
+    seed : int
+    evaluations_per_epoch : int
+    pin : bool
+        Bind each worker to a core of its own, as far as there are cores (Linux).
+    callback : callable, optional
+        Called with each `Checkpoint`.
+
+    Returns
+    -------
+    Result
+        Divergence and an elapsed time limit are a status, not an exception.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was given and what is allowed, before any work starts.
+    WorkerDied
+        If a worker process ends before its work is done.
+
+    Notes
+    -----
+    With ``backend="hogwild_processes"`` or ``"pool"`` a script needs the usual ``if __name__ == "__main__":``
+    guard.
+    """
+    if not isinstance(problem, LinearProblem):
+        raise TypeError(
+            f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(X, y)"
+        )
+    chosen = _named("backend", backend, BACKENDS)
+    order = _named("sampling", sampling, SAMPLINGS)(_derived_seed(_checked_seed(seed), "order"))
+    workers = _checked_workers(workers, chosen)
+    step = as_step(step_size)
+    batch_size = checked_number("batch_size", batch_size, low=1, integer=True)
+    threshold = checked_number("gradient_threshold", gradient_threshold, low=0.0)
+    evaluations = checked_number("evaluations_per_epoch", evaluations_per_epoch, low=1, integer=True)
+    limits = _Limits(
+        checked_number("epochs", epochs, low=1, integer=True),
+        None if target is None else checked_number("target", target, low=0.0, strict=True),
+        None if tolerance is None else checked_number("tolerance", tolerance, low=0.0, strict=True),
+        math.inf if time_limit is None else checked_number("time_limit", time_limit, low=0.0, strict=True),
+    )
+    weights = _start(problem, initial_weights, seed)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {callback!r}; it must be callable")
+    if limits.target is not None:
+        problem.solve()
+
+    begin = time.perf_counter()
+    layout = shuffled_order(problem.n_examples, order.seed) if isinstance(order, ShuffledOnce) else None
+    block = block_size(batch_size, problem.nonzeros, problem.n_examples)
+    record = problem.kernel_record(threshold, layout)
+    plan = Plan(record, POLICIES[chosen.policy](), order, weights, workers, batch_size, block)
+    compile_seconds = warm_up(plan, step) if chosen.workers != "pool" else 0.0
+    cores: list[int | None] = [None] * workers
+    if pin:
+        available = usable_cores()
+        cores[: len(available)] = available[:workers]
+    team = TEAMS[chosen.workers](plan, step, cores)
+    setup_seconds = time.perf_counter() - begin
+    try:
+        run = _Run(problem, team, workers, step, limits)
+        run.go(_bounds(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
+    finally:
+        team.close()
+    return Result(
+        weights=run.sound_weights,
+        history=run.history,
+        status=run.status,
+        message=run.message,
+        backend=backend,
+        workers=workers,
+        setup_seconds=setup_seconds,
+        compile_seconds=compile_seconds,
+        updates=tuple(run.updates.tolist()),
+        cpu_seconds=tuple(run.cpu_seconds.tolist()),
+    )
+
+
+class _Run:
+    """The state of a run between segments."""
+
+    def __init__(self, problem: LinearProblem, team: Any, workers: int, step: Any, limits: _Limits) -> None:
+        self._problem, self._team, self._step, self._limits = problem, team, step, limits
+        self.history: list[Checkpoint] = []
+        self.status, self.message = Status.OK, "all epochs done"
+        self.sound_weights = np.array(team.weights)
+        self.updates: np.ndarray = np.zeros(workers, np.int64)
+        self.cpu_seconds: np.ndarray = np.zeros(workers)
+        self._train_seconds = self._eval_seconds = 0.0
+        self._too_much = math.inf
+
+    def go(self, bounds: list[int], callback: Callable[[Checkpoint], Any]) -> None:
+        """Run the epochs, evaluating at the given positions of each, until a stopping rule holds."""
+        self._begin = time.perf_counter()
+        callback(self._evaluate())
+        self._too_much = DIVERGENCE_FACTOR * max(self._problem.objective_at_zero, self.history[0].objective)
+        collecting = gc.isenabled()
+        for epoch in range(self._limits.epochs):
+            for first, last in itertools.pairwise(bounds):
+                gc.disable()  # a collection of the caller's objects is not training
+                try:
+                    self._train(epoch, first, last)
+                finally:
+                    if collecting:
+                        gc.enable()
+                callback(self._evaluate())
+                if self._is_over(epoch, len(bounds) - 1):
+                    return
+
+    def _train(self, epoch: int, first: int, last: int) -> None:
+        left = self._limits.time_limit - self._train_seconds
+        deadline = time.perf_counter_ns() + left * 1e9
+        seconds, reports = self._team.run(Segment(self._step, epoch, first, last, deadline))
+        self._train_seconds += seconds
+        self.updates = np.array([report.updates for report in reports]) + (
+            self.updates if self.updates.size else 0
+        )
+        self.cpu_seconds += [report.cpu_seconds for report in reports]
+
+    def _evaluate(self) -> Checkpoint:
+        begin = time.perf_counter()
+        weights = np.array(self._team.weights)  # the workers are at rest: nobody races with the evaluation
+        objective = self._problem.objective(weights)
+        errors = self._problem.weight_errors(weights)
+        if objective <= self._too_much:
+            self.sound_weights = weights
+        now = time.perf_counter()
+        self._eval_seconds += now - begin
+        done = int(self.updates.sum())
+        checkpoint = Checkpoint(
+            done / self._problem.n_examples,
+            done,
+            self._train_seconds,
+            self._eval_seconds,
+            now - self._begin,
+            objective,
+            self._problem.suboptimality(objective),
+            *errors,
+        )
+        self.history.append(checkpoint)
+        return checkpoint
+
+    def _is_over(self, epoch: int, segments: int) -> bool:
+        """Apply the stopping rules after a checkpoint; set status and message where one holds."""
+        now, limits = self.history[-1], self._limits
+        if not now.objective <= self._too_much:
+            self.status = Status.DIVERGED
+            start = self.history[0].objective
+            self.message = (
+                f"diverged in epoch {epoch + 1}: objective {start:.3g} at first, {now.objective:.3g} now"
+            )
+            return True
+        if limits.target is not None and now.suboptimality <= limits.target:
+            self.message = f"reached the target suboptimality {limits.target:g} after {now.epoch:g} epochs"
+            return True
+        if limits.tolerance is not None and len(self.history) > segments:
+            before = self.history[-1 - segments].objective
+            if before - now.objective < limits.tolerance * abs(before):
+                self.message = (
+                    f"an epoch lowered the objective by less than the tolerance {limits.tolerance:g}"
+                )
+                return True
+        if self._train_seconds >= limits.time_limit:
+            self.status, self.message = (
+                Status.TIMEOUT,
+                f"the time limit of {limits.time_limit:g} s of training has passed",
+            )
+            return True
+        return False
+
+
+def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:
+    """Return the positions of an epoch at which it is evaluated: about equal parts, whole batches."""
+    batches = -(-examples // batch_size)
+    marks = {min(batches * part // evaluations * batch_size, examples) for part in range(evaluations + 1)}
+    return sorted(marks)
+
+
+def _named(argument: str, name: Any, known: dict[str, Any]) -> Any:
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{argument} is {name!r}; allowed are {', '.join(map(repr, known))}")
+    return known[name]
+
+
+def _checked_workers(workers: Any, backend: Backend) -> int:
+    if workers is None:
+        return 1 if backend.workers == "caller" else len(usable_cores())
+    workers = checked_number("workers", workers, low=1, integer=True)
+    if backend.workers == "caller" and workers != 1:
+        raise ValueError(f"workers is {workers}; the backend {backend.name!r} has exactly 1")
+    return workers
+
+
+def _checked_seed(seed: Any) -> int:
+    return checked_number("seed", seed, low=0, integer=True)
+
+
+def _derived_seed(seed: int, axis: str) -> int:
+    """Return an independent 63-bit seed for one axis of randomness, whatever the backend."""
+    return int(
+        np.random.SeedSequence(seed, spawn_key=(_SEED_AXES[axis],)).generate_state(1, np.uint64)[0]
+        >> np.uint64(1)
+    )
+
+
+def _start(problem: LinearProblem, given: Any, seed: int) -> np.ndarray:
+    features = problem.n_features
+    if given is None:
+        return np.zeros(features, problem.dtype)
+    if isinstance(given, str):
+        if given != "normal":
+            raise ValueError(
+                f"initial_weights is {given!r}; allowed are None, 'normal' or an array of shape ({features},)"
+            )
+        normal = np.random.default_rng(_derived_seed(seed, "start")).standard_normal(features)
+        return (normal / math.sqrt(features)).astype(problem.dtype)
+    weights = np.asarray(given)
+    if weights.shape != (features,) or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
+        raise ValueError(
+            f"initial_weights has shape {weights.shape} and dtype {weights.dtype}; "
+            f"allowed are finite real numbers of shape ({features},)"
+        )
+    return weights.astype(problem.dtype)

@@ -1,0 +1,293 @@
+"""What is minimised: linear models on sparse rows, with everything that is known about them."""
+
+import functools
+import hashlib
+from typing import Any, ClassVar, Self
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+
+from hogwild import losses
+from hogwild.compiling import user_cache
+from hogwild.linear import DegreeScaled, LinearRows, NoPenalty
+from hogwild.optimum import Optimum, solve
+from hogwild.sparsity import Sparsity, sparsity_of
+
+_MOST_FEATURES = 2**31 - 1
+
+
+@functools.cache
+def _cached_solve() -> Any:
+    memory = joblib.Memory(user_cache() / "optima", verbose=0)
+
+    # the hash stands for X and y
+    @memory.cache(ignore=["loss", "X", "y"])
+    def solve_by_content(name: str, content_hash: str, l2: float, loss: Any, X: Any, y: Any) -> Optimum:
+        return solve(loss, X, y, l2)
+
+    return solve_by_content
+
+
+class LinearProblem:
+    """``min_w (1/m) Σ_i [ loss(x_i·w, y_i) + l2 Σ_{u∈e_i} w_u²/d_u ]`` over sparse rows x_i.
+
+    e_i is the support of x_i and d_u the number of examples with feature u, so the penalty sums to ``l2
+    ‖w‖²`` over the data (Niu et al. 2011, eq. 2.3): an update touches only the coordinates of its example.
+    Make one with `from_data`.
+
+    Attributes
+    ----------
+    X : csr_array of shape (n_examples, n_features)
+        Canonical: sorted, no duplicates, no explicit zeros.
+    y : ndarray of shape (n_examples,)
+        In the precision of X; labels are -1 and +1.
+    l2 : float
+        λ of the penalty, on the sum over the examples.
+    true_weights : ndarray of shape (n_features,) or None
+        The weights that generated the data, where they are known.
+    targets : tuple of float
+        The suboptimalities that count as reaching an accuracy.
+    """
+
+    name: ClassVar[str]
+    loss: ClassVar[Any]
+    targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
+
+    def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None) -> None:
+        self.X, self.y, self.l2, self.true_weights = X, y, l2, true_weights
+        self._optimum: Optimum | None = None
+
+    @classmethod
+    def from_data(
+        cls, X: Any, y: Any, *, l2: float = 0.0, true_weights: Any = None, dtype: Any = None
+    ) -> Self:
+        """Check the data and make a problem of them; nothing is copied that is canonical already.
+
+        Parameters
+        ----------
+        X : sparse array or matrix, or array_like, of shape (n_examples, n_features)
+        y : array_like of shape (n_examples,)
+            Real numbers for least squares; -1/+1 or 0/1 for the classifiers.
+        l2 : float, default 0
+            λ of the degree-scaled penalty (see the class).
+        true_weights : array_like of shape (n_features,), optional
+        dtype : float32 or float64, optional
+            Precision of data and weights. Default: that of X if it is one of these, else float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, what was given and what is allowed.
+        """
+        X = _checked_rows(X, _checked_dtype(X, dtype))
+        y = cls._checked_targets(_checked_vector("y", y, X.shape[0]))
+        if true_weights is not None:
+            true_weights = _checked_vector("true_weights", true_weights, X.shape[1])
+        return cls(X, y.astype(X.dtype), checked_number("l2", l2, low=0.0), true_weights)
+
+    @classmethod
+    def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
+        return y
+
+    @property
+    def n_examples(self) -> int:
+        """Number of examples, m."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, n."""
+        return self.X.shape[1]
+
+    @property
+    def nonzeros(self) -> int:
+        """Number of stored entries of X."""
+        return self.X.nnz
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the data and the weights."""
+        return self.X.dtype
+
+    @functools.cached_property
+    def degrees(self) -> np.ndarray:
+        """d_u: the number of examples with each feature, shape (n_features,)."""
+        return np.bincount(self.X.indices, minlength=self.n_features)
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the data, hexadecimal."""
+        digest = hashlib.sha256(repr((self.X.shape, self.X.dtype.str)).encode())
+        for array in (self.X.indptr.astype(np.int64), self.X.indices, self.X.data, self.y):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def objective(self, weights: np.ndarray) -> float:
+        """Return the objective at weights of shape (n_features,), summed in float64."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = losses.values(self.loss, self.X @ weights.astype(self.dtype, copy=False), self.y).mean()
+            touched = weights[self.degrees > 0].astype(np.float64) if self.l2 else np.zeros(1)
+            return float(loss + self.l2 / self.n_examples * (touched @ touched))
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the error that the field reports: mean absolute residual, or the share of wrong labels."""
+        raise NotImplementedError  # of the concrete problems below
+
+    def weight_errors(self, weights: np.ndarray) -> tuple[float, float]:
+        """Return ``‖w − w_true‖₁`` (the tutorial's) and ``‖w − w_true‖₂ / ‖w_true‖₂``; nan if unknown."""
+        if self.true_weights is None:
+            return float("nan"), float("nan")
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = weights.astype(np.float64) - self.true_weights
+            norm = np.linalg.norm(self.true_weights)
+            return float(np.abs(away).sum()), float(np.linalg.norm(away) / norm) if norm else float("nan")
+
+    def solve(self) -> Optimum:
+        """Return the minimum to high precision with its certificate; kept on disk by the data's content."""
+        if self._optimum is None:
+            self._optimum = _cached_solve()(self.name, self.content_hash, self.l2, self.loss, self.X, self.y)
+        return self._optimum
+
+    @functools.cached_property
+    def objective_at_zero(self) -> float:
+        """f(0), the top of the scale of suboptimality."""
+        return self.objective(np.zeros(self.n_features, self.dtype))
+
+    def suboptimality(self, objective: float) -> float:
+        """Return ``(f − f*) / (f(0) − f*)``; nan until `solve` was called."""
+        if self._optimum is None:
+            return float("nan")
+        scale = self.objective_at_zero - self._optimum.objective
+        return (objective - self._optimum.objective) / scale if scale > 0 else float("nan")
+
+    def sparsity(self) -> Sparsity:
+        """Return Ω, Δ and ρ of the examples."""
+        return sparsity_of(self.X)
+
+    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> LinearRows:
+        """Return the data as kernels see them, the rows laid out in an order if one is given."""
+        X, y = (self.X, self.y) if order is None else (self.X[order], self.y[order])
+        penalty: Any = NoPenalty()
+        if self.l2:
+            penalty = DegreeScaled((2 * self.l2 / np.maximum(self.degrees, 1)).astype(self.dtype))
+        unsigned = X.indptr.astype(np.int64, copy=False).view(np.uint64)
+        return LinearRows(
+            unsigned, X.indices.view(np.uint32), X.data, y, self.loss, penalty, self.dtype.type(threshold)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(n_examples={self.n_examples}, n_features={self.n_features}, "
+            f"nonzeros={self.nonzeros}, l2={self.l2}, dtype={self.dtype})"
+        )
+
+
+class LeastSquares(LinearProblem):
+    """Mean squared error, ``loss = (x·w − y)²``; the gradient has the factor 2, as in the tutorial."""
+
+    name, loss = "least_squares", losses.SquaredLoss()
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the mean absolute residual."""
+        return {"mean_absolute_residual": float(np.abs(self.X @ weights - self.y).mean())}
+
+
+class _Classifier(LinearProblem):
+    @classmethod
+    def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
+        labels = set(np.unique(y).tolist())
+        if labels <= {-1.0, 1.0}:
+            return y
+        if labels <= {0.0, 1.0}:
+            return 2 * y - 1
+        shown = ", ".join(f"{label:g}" for label in sorted(labels)[:5])
+        raise ValueError(
+            f"y holds the labels {shown}{', …' if len(labels) > 5 else ''}; allowed are -1 and +1, or 0 and 1"
+        )
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the share of labels that the sign of the margin gets wrong (zero counts as -1)."""
+        predicted = np.where(self.X @ weights > 0, 1, -1)
+        return {"error_rate": float((predicted != self.y).mean())}
+
+
+class Logistic(_Classifier):
+    """Logistic regression, ``loss = log(1 + exp(−y x·w))``."""
+
+    name, loss = "logistic", losses.LogisticLoss()
+
+
+class HingeSVM(_Classifier):
+    """The sparse support vector machine of Niu et al. 2011, eq. 2.3, ``loss = max(1 − y x·w, 0)``."""
+
+    name, loss = "hinge", losses.HingeLoss()
+
+
+PROBLEMS: dict[str, type[LinearProblem]] = {
+    problem.name: problem for problem in (LeastSquares, Logistic, HingeSVM)
+}
+
+
+def checked_number(name: str, value: Any, low: float, integer: bool = False, strict: bool = False) -> Any:
+    """Return a finite number at least (``strict``: above) ``low``, or raise naming the argument."""
+    kinds: Any = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    wanted = f"{'an integer' if integer else 'a number'} {'above' if strict else 'of at least'} {low:g}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}")
+    if not np.isfinite(value) or value < low or (strict and value == low):
+        raise ValueError(f"{name} is {value!r}; it must be {wanted}")
+    return int(value) if integer else float(value)
+
+
+def _checked_dtype(X: Any, dtype: Any) -> np.dtype:
+    if dtype is None:
+        given = getattr(X, "dtype", None)
+        return np.dtype(given) if given in (np.float32, np.float64) else np.dtype(np.float64)
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {dtype!r}; allowed are float32 and float64")
+    return np.dtype(dtype)
+
+
+def _checked_rows(X: Any, dtype: np.dtype) -> Any:
+    if sp.issparse(X):
+        if X.ndim != 2:
+            raise ValueError(f"X has shape {X.shape}; it must be two-dimensional")
+        kind = X.dtype.kind
+    else:
+        X = np.asarray(X)
+        kind = X.dtype.kind
+        if X.ndim != 2:
+            raise ValueError(f"X has shape {X.shape}; it must be two-dimensional: (n_examples, n_features)")
+    if kind not in "fiub":
+        raise TypeError(f"X has dtype {X.dtype}; it must hold real numbers")
+    if 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}; it must have at least one example and one feature")
+    if X.shape[1] > _MOST_FEATURES:
+        raise ValueError(f"X has {X.shape[1]} features; at most {_MOST_FEATURES} are possible")
+    if sp.issparse(X) and X.format == "csr":
+        try:
+            sp.csr_array(X).check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"X is not a valid CSR array of shape {X.shape}: {error}") from None
+    rows = sp.csr_array(X, dtype=dtype)
+    if not np.isfinite(rows.data).all():
+        raise ValueError("X holds NaN or infinity; all entries must be finite")
+    if not rows.has_canonical_format or (rows.data == 0).any():
+        rows = rows.copy()  # the caller's array stays as it is
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
+    if rows.indices.dtype != np.int32:
+        rows.indices = rows.indices.astype(np.int32)
+    return rows
+
+
+def _checked_vector(name: str, values: Any, length: int) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    if array.shape != (length,):
+        raise ValueError(f"{name} has shape {array.shape}; it must be ({length},) to go with X")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity; all entries must be finite")
+    return array.astype(np.float64)

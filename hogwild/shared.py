@@ -1,0 +1,68 @@
+"""Records of arrays in one anonymous block of shared memory: nothing to unlink, nothing to leak."""
+
+import mmap
+import os
+import pickle
+import tempfile
+from multiprocessing import reduction, util
+from typing import Any
+
+_ALIGNMENT = 128  # two cache lines, so that no two arrays share one
+
+
+class Shared:
+    """A handle of a record whose arrays were copied into shared memory.
+
+    `open` returns the record with its arrays as views of the block, in this process or in a child that was
+    given the handle as an argument. The block is a file without a name, so it is gone with its last process,
+    however that one ends.
+
+    Parameters
+    ----------
+    record : picklable
+        Any nesting of tuples and contiguous arrays.
+    """
+
+    def __init__(self, record: Any) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        # protocol 5 hands out every array's memory instead of copying it into the stream
+        self._skeleton = pickle.dumps(record, protocol=5, buffer_callback=buffers.append)
+        self._places: list[tuple[int, int]] = []
+        end = 0
+        for buffer in buffers:
+            start = -(-end // _ALIGNMENT) * _ALIGNMENT
+            end = start + buffer.raw().nbytes
+            self._places.append((start, end))
+        self._attach(_file_without_name(max(end, 1)))
+        for (start, end), buffer in zip(self._places, buffers, strict=True):
+            self._block[start:end] = buffer.raw()
+
+    def _attach(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._block = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+        util.Finalize(self, os.close, (descriptor,))
+
+    def open(self) -> Any:
+        """Return the record; its arrays are views of the shared block and keep it alive."""
+        view = memoryview(self._block)
+        return pickle.loads(self._skeleton, buffers=[view[start:end] for start, end in self._places])
+
+    def __reduce__(self) -> Any:  # only while a child process is being started
+        return _received, (reduction.DupFd(self._descriptor), self._skeleton, self._places)
+
+
+def _received(descriptor: Any, skeleton: bytes, places: list[tuple[int, int]]) -> Shared:
+    handle = Shared.__new__(Shared)
+    handle._skeleton, handle._places = skeleton, places
+    handle._attach(descriptor.detach())
+    return handle
+
+
+def _file_without_name(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("hogwild", os.MFD_CLOEXEC)
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    os.ftruncate(descriptor, size)
+    return descriptor

@@ -1,0 +1,91 @@
+"""How far an update goes: step sizes as records. ``passes`` counts epochs with their fraction."""
+
+import math
+from typing import Any, NamedTuple
+
+from hogwild.compiling import generic
+
+
+class Constant(NamedTuple):
+    """The same step for every update."""
+
+    initial: float
+
+
+class InverseTime(NamedTuple):
+    """``initial / (1 + decay * passes)``: the diminishing 1/k step (Robbins & Monro 1951)."""
+
+    initial: float
+    decay: float = 1.0
+
+
+class ExponentialBackoff(NamedTuple):
+    """``initial * factor**epoch``: multiplied at the end of each epoch (Niu et al. 2011, section 7)."""
+
+    initial: float
+    factor: float = 0.9
+
+
+StepSize = Constant | InverseTime | ExponentialBackoff
+
+
+@generic
+def step_at(step: Any, passes: Any) -> Any:
+    """Return the step size after a number of passes over the data."""
+
+
+@step_at.of(Constant)
+def _(step, passes):
+    return step.initial
+
+
+@step_at.of(InverseTime)
+def _(step, passes):
+    return step.initial / (1.0 + step.decay * passes)
+
+
+def in_epoch(step: StepSize, epoch: int) -> StepSize:
+    """Return the rule that holds within an epoch, so that kernels know two rules only.
+
+    Parameters
+    ----------
+    step : Constant, InverseTime or ExponentialBackoff
+    epoch : int
+        Number of finished epochs.
+    """
+    if isinstance(step, ExponentialBackoff):
+        return Constant(step.initial * step.factor**epoch)
+    return step
+
+
+def as_step(given: Any) -> StepSize:
+    """Return a step-size record with float fields for a number or a record, checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or if a field is not a positive finite number (a back-off factor must also be at
+        most 1).
+    """
+    if isinstance(given, StepSize):
+        step = type(given)(*(_positive("step_size", field) for field in given))
+    else:
+        step = Constant(_positive("step_size", given))
+    if isinstance(step, ExponentialBackoff) and step.factor > 1:
+        raise ValueError(
+            f"step_size: the factor of ExponentialBackoff is {step.factor}; it must be in (0, 1]"
+        )
+    return step
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        rules = "Constant, InverseTime or ExponentialBackoff"
+        raise TypeError(
+            f"{name} is {value!r}; give a positive number or a record of hogwild.steps: {rules}"
+        ) from None
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} holds {value!r}; it must be positive and finite")
+    return number

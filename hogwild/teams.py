@@ -1,0 +1,285 @@
+"""Who runs the updates: the caller itself, a team of threads, or a team of processes on shared memory.
+
+A team lives as long as a run. Its workers wait for a segment on a pipe (asleep), say that they are ready, and
+are released together by a flag they spin on in compiled code, so starting, waking and pickling are never on
+the training clock.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+import numpy as np
+
+from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause
+from hogwild.compiling import compiled
+from hogwild.shared import Shared
+from hogwild.steps import StepSize
+from hogwild.work import STOP, Plan, Report, Segment, perform, pin, scratch_for, usable_cores, warm_up
+
+_LINE = 16  # int64 cells from one flag to the next: two cache lines
+_GO = _LINE
+_READY = 2 * _LINE
+_SPINS_PER_LOOK = 100_000  # a waiting worker looks at the stop flag a few hundred times a second
+_FAREWELL_SECONDS = 5.0
+
+
+class WorkerDied(RuntimeError):
+    """A worker process ended in the middle of a run."""
+
+
+class Team(Protocol):
+    """What `hogwild.minimize` asks of workers."""
+
+    weights: Any
+
+    def run(self, segment: Segment) -> tuple[float, list[Report]]:
+        """Perform a segment; return the seconds from the common start to the last end, and the reports."""
+
+    def close(self) -> None:
+        """End the workers and leave nothing behind."""
+
+
+def shared_weights(plan: Plan) -> Plan:
+    """Return the plan with weights and policy in shared memory, like every backend: page size matters."""
+    weights, policy = Shared((plan.weights, plan.policy)).open()
+    return plan._replace(weights=weights, policy=policy)
+
+
+class CallerTeam:
+    """The caller performs all updates itself."""
+
+    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+        self._plan = shared_weights(plan)
+        self.weights = self._plan.weights
+        self._core, self._flags, self._scratch = cores[0], np.zeros(1, np.int64), scratch_for(plan)
+
+    def run(self, segment: Segment) -> tuple[float, list[Report]]:
+        """Perform a segment."""
+        allowed = usable_cores()
+        pin(self._core)
+        try:
+            begin = time.perf_counter_ns()
+            report = perform(self._plan, 0, segment, self._flags, self._scratch)
+        finally:
+            if self._core is not None and hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, allowed)
+        return (report.finished - begin) * 1e-9, [report]
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@compiled
+def spin_until(flags: Any, index: int, ticket: int, spins: int) -> bool:
+    """Wait for a flag to reach a ticket; give up after a number of looks."""
+    for spin in range(1, spins + 1):
+        if load_acquire(flags, index) >= ticket:
+            return True
+        pause()
+        if spin % SPINS_BEFORE_YIELD == 0:
+            give_way()
+    return False
+
+
+def serve(
+    plan: Plan, worker: int, connection: Connection, flags: Any, core: int | None, step: StepSize
+) -> None:
+    """Perform and report the segments that arrive on a connection until it closes."""
+    try:
+        pin(core)
+        scratch = scratch_for(plan)
+        warm_up(plan, step)
+        spin_until(flags, _GO, 0, 1)
+        connection.send(None)
+        while (order := connection.recv()) is not None:
+            ticket, segment = order
+            flags[_READY + worker * _LINE] = ticket
+            while not spin_until(flags, _GO, ticket, _SPINS_PER_LOOK):
+                if flags[STOP]:
+                    return
+            connection.send(perform(plan, worker, segment, flags, scratch))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the owner is gone
+    except BaseException:
+        with contextlib.suppress(OSError):
+            connection.send(traceback.format_exc())
+
+
+class _CrewTeam:
+    """What teams of threads and of processes have in common: the pipes, the common start, the reports."""
+
+    def __init__(self, plan: Plan, flags: Any) -> None:
+        self.weights = plan.weights
+        self._flags = flags
+        self._connections: list[Connection] = []
+        self._ticket = 0
+
+    def _died(self, worker: int) -> str | None:
+        """Return how a worker ended, if it did without a word."""
+
+    def _sentinels(self) -> list[Any]:
+        return []
+
+    def _receive(self, pending: set[int], messages: dict[int, Any]) -> None:
+        """Wait for news of the workers; put their messages, or raise what they report."""
+        ready = wait([self._connections[worker] for worker in pending] + self._sentinels())
+        for worker in [worker for worker in sorted(pending) if self._connections[worker] in ready]:
+            try:
+                message = self._connections[worker].recv()
+            except (EOFError, ConnectionResetError):
+                raise WorkerDied(self._died(worker) or f"worker {worker} closed its connection") from None
+            if isinstance(message, str):
+                raise RuntimeError(f"worker {worker} failed:\n{message}")
+            messages[worker] = message
+            pending.discard(worker)
+        self._check()
+
+    def _check(self) -> None:
+        for worker in range(len(self._connections)):
+            if how := self._died(worker):
+                raise WorkerDied(how)
+
+    def _gather(self) -> list[Any]:
+        pending, messages = set(range(len(self._connections))), dict[int, Any]()
+        while pending:
+            self._receive(pending, messages)
+        return [messages[worker] for worker in range(len(self._connections))]
+
+    def run(self, segment: Segment) -> tuple[float, list[Report]]:
+        """Perform a segment."""
+        self._ticket += 1
+        for worker, connection in enumerate(self._connections):
+            try:
+                connection.send((self._ticket, segment))
+            except (BrokenPipeError, ConnectionResetError):
+                raise WorkerDied(self._died(worker) or f"worker {worker} closed its connection") from None
+        workers = range(len(self._connections))
+        while any(self._flags[_READY + worker * _LINE] < self._ticket for worker in workers):
+            self._check()
+            time.sleep(2e-5)
+        begin = time.perf_counter_ns()
+        self._flags[_GO] = self._ticket
+        reports = self._gather()
+        return (max(report.finished for report in reports) - begin) * 1e-9, reports
+
+    def _dismiss(self) -> None:
+        self._flags[STOP] = 1
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.send(None)
+
+
+def _flags_for(workers: int) -> Any:
+    return np.zeros(_READY + workers * _LINE, np.int64)
+
+
+class ThreadTeam(_CrewTeam):
+    """Threads of this process; kernels run without the GIL."""
+
+    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+        plan = shared_weights(plan)
+        super().__init__(plan, Shared(_flags_for(plan.workers)).open())
+        self._threads = []
+        for worker, core in enumerate(cores):
+            ours, theirs = multiprocessing.Pipe()
+            self._connections.append(ours)
+            thread = threading.Thread(
+                target=serve,
+                args=(plan, worker, theirs, self._flags, core, step),
+                daemon=True,
+                name=f"hogwild-{worker}",
+            )
+            thread.start()
+            self._threads.append(thread)
+        try:
+            self._gather()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop and join the threads."""
+        self._dismiss()
+        for thread in self._threads:
+            thread.join(_FAREWELL_SECONDS)
+        for connection in self._connections:
+            connection.close()
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent has ended, even while a kernel runs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _serve_process(
+    handle: Shared, worker: int, connection: Connection, core: int | None, step: StepSize
+) -> None:  # runs in the worker process
+    end_with_parent()
+    plan, flags = handle.open()
+    serve(plan, worker, connection, flags, core, step)
+
+
+def process_context() -> Any:
+    """Return how to start processes: from a clean server that has this package loaded, else afresh."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hogwild.teams", "hogwild.guide_pool"])
+    return context
+
+
+class ProcessTeam(_CrewTeam):
+    """Persistent processes; data, weights and flags in shared memory."""
+
+    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+        context = process_context()
+        handle = Shared((plan, _flags_for(plan.workers)))
+        plan, flags = handle.open()
+        super().__init__(plan, flags)
+        self._processes: list[Any] = []
+        try:
+            for worker, core in enumerate(cores):
+                ours, theirs = context.Pipe()
+                self._connections.append(ours)
+                process = context.Process(
+                    target=_serve_process,
+                    args=(handle, worker, theirs, core, step),
+                    daemon=True,
+                    name=f"hogwild-{worker}",
+                )
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+            self._gather()
+        except BaseException:
+            self.close()
+            raise
+
+    def _sentinels(self) -> list[Any]:
+        return [process.sentinel for process in self._processes]
+
+    def _died(self, worker: int) -> str | None:
+        if worker >= len(self._processes) or (process := self._processes[worker]).is_alive():
+            return None
+        return f"worker {worker} (process {process.pid}) ended early with exit code {process.exitcode}"
+
+    def close(self) -> None:
+        """End the processes: kindly, then not."""
+        self._dismiss()
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
+        for connection in self._connections:
+            connection.close()

@@ -1,0 +1,104 @@
+"""What one worker does, whoever it is: its share of a segment of an epoch, block by block."""
+
+import os
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hogwild.kernels import run_batches, run_examples
+from hogwild.steps import StepSize, in_epoch
+
+STOP = 0  # index of the stop flag in a team's flags
+_ENTRIES_PER_BLOCK = 100_000  # a tenth of a millisecond or more: a call from Python costs a few microseconds
+
+
+class Plan(NamedTuple):
+    """Everything that the workers of a run share."""
+
+    problem: Any
+    policy: Any
+    sampling: Any
+    weights: Any
+    workers: int
+    batch_size: int
+    block: int  # updates between two looks at the clock and the stop flag
+
+
+class Segment(NamedTuple):
+    """The updates at positions begin … end-1 of an epoch, and a deadline by `time.perf_counter_ns`."""
+
+    step: StepSize
+    epoch: int
+    begin: int
+    end: int
+    deadline: float
+
+
+class Report(NamedTuple):
+    """What a worker did in a segment."""
+
+    updates: int
+    cpu_seconds: float
+    finished: int  # time.perf_counter_ns, the same clock in every process of a machine
+
+
+def block_size(batch_size: int, nonzeros: int, examples: int) -> int:
+    """Return the number of updates per block: whole batches, about 100,000 entries."""
+    updates = max(1, _ENTRIES_PER_BLOCK * examples // max(nonzeros, examples))
+    return max(1, updates // batch_size) * batch_size
+
+
+def share_of(segment: Segment, worker: int, workers: int, batch_size: int) -> tuple[int, int]:
+    """Return one worker's positions (begin, end): contiguous, whole batches, together each exactly once."""
+    batches = -(-(segment.end - segment.begin) // batch_size)
+    begin = segment.begin + batches * worker // workers * batch_size
+    end = segment.begin + batches * (worker + 1) // workers * batch_size
+    return begin, min(end, segment.end)
+
+
+def scratch_for(plan: Plan) -> Any:
+    """Return a worker's private memory for the gradient of a mini-batch."""
+    return np.zeros(plan.weights.size if plan.batch_size > 1 else 0, plan.weights.dtype)
+
+
+def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Any) -> Report:
+    """Perform one worker's share of a segment until it is done, too late, or stopped."""
+    begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
+    step = in_epoch(segment.step, segment.epoch)
+    cpu = time.thread_time()
+    position = begin
+    while position < end and not flags[STOP] and time.perf_counter_ns() < segment.deadline:
+        until = min(position + plan.block, end)
+        run_block(plan, step, segment.epoch, position, until, scratch)
+        position = until
+    return Report(position - begin, time.thread_time() - cpu, time.perf_counter_ns())
+
+
+def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Any) -> None:
+    """Run the compiled loop that fits the batch size."""
+    what = (plan.problem, plan.policy, plan.sampling, step, plan.weights, epoch, begin, end)
+    if plan.batch_size == 1:
+        run_examples(*what)
+    else:
+        run_batches(*what, plan.batch_size, scratch)
+
+
+def warm_up(plan: Plan, step: StepSize) -> float:
+    """Compile (or load) the kernels of a plan without performing an update; return the seconds it took."""
+    begin = time.perf_counter()
+    run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))
+    return time.perf_counter() - begin
+
+
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(core: int | None) -> None:
+    """Bind the calling thread to a core, where the system can (Linux) and one is given."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
