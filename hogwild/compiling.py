@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import config as numba_config
 from numba import njit
 from numba.extending import overload
@@ -60,11 +61,18 @@ def _kernel_cache() -> str:
 # every array passed (twice the time per update); numba's own inlining gives the same code and takes three
 # times as long to compile.
 _INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
-inlined = njit(**_INLINED)
+_interpreted = np.errstate(over="ignore")  # integers wrap around in compiled code without a word
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a part of a kernel, to be inlined."""
+    return _interpreted(function) if config.DISABLE_JIT else njit(**_INLINED)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel on its first call: without the GIL, without fastmath, cached on disk."""
+    if config.DISABLE_JIT:
+        return _interpreted(function)
     folder = _kernel_cache()
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     if not folder:
@@ -84,6 +92,7 @@ def generic(function: Callable[..., Any]) -> Any:
     """
     bodies: dict[type, Callable[..., Any]] = {}
 
+    @_interpreted
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
         return bodies[type(arguments[0])](*arguments)

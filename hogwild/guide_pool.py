@@ -5,7 +5,7 @@ kernels.
 """
 
 import multiprocessing
-import os
+import threading
 import time
 from typing import Any
 
@@ -13,13 +13,15 @@ import numpy as np
 
 from hogwild.linear import NoPenalty
 from hogwild.losses import derivative
-from hogwild.sampling import epoch_key, example
+from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
 from hogwild.steps import StepSize, in_epoch, step_at
 from hogwild.teams import WorkerDied, end_with_parent, process_context
 from hogwild.work import STOP, Plan, Report, Segment, pin
 
 _LOOK_SECONDS = 0.1
+_FAREWELL_SECONDS = 3.0
+_UP = 1  # from here on the flags say which workers are up
 _state: dict[str, Any] = {}  # of a pool's worker process: the guide keeps the shared array in a global, too
 
 
@@ -39,6 +41,7 @@ def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
         cpu_seconds=cpu_seconds,
         worker=worker,
     )
+    flags[_UP + worker] = 1
 
 
 def batch_step(
@@ -87,36 +90,48 @@ class PoolTeam:
         slopes = None if isinstance(problem.penalty, NoPenalty) else problem.penalty.slopes
         counts = np.zeros(plan.workers, np.int64), np.zeros(plan.workers)
         handle = Shared(
-            (plan.weights, problem.loss, slopes, problem.threshold, np.zeros(1, np.int64), *counts)
+            (
+                plan.weights,
+                problem.loss,
+                slopes,
+                problem.threshold,
+                np.zeros(_UP + plan.workers, np.int64),
+                *counts,
+            )
         )
         self.weights, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
         context = process_context()
         tickets = context.SimpleQueue()
         for worker in range(plan.workers):
             tickets.put(worker)
-        before = set(multiprocessing.active_children())
+        self._others = set(multiprocessing.active_children())
         self._pool = context.Pool(plan.workers, _initialise, (handle, tickets, cores))
-        # the pool would replace a worker that dies and wait for its lost task for ever, so we watch them
-        # ourselves
-        self._processes = [child for child in multiprocessing.active_children() if child not in before]
+        # a pool replaces a worker that dies and waits for its lost task for ever, so we watch them ourselves
+        self._processes = [child for child in multiprocessing.active_children() if child not in self._others]
         try:
-            self._pool.map(
-                os.path.basename, [""] * plan.workers, chunksize=1
-            )  # every worker up before the clock starts
+            while not self._flags[_UP:].all():  # every worker up before the clock starts
+                self._check()
+                time.sleep(0.001)
         except BaseException:
             self.close()
             raise
+
+    def _check(self) -> None:
+        for worker, process in enumerate(self._processes):
+            if not process.is_alive():
+                how = f"ended early with exit code {process.exitcode}"
+                raise WorkerDied(f"pool worker {worker} (process {process.pid}) {how}")
 
     def _tasks(self, segment: Segment) -> list[tuple[float, list[tuple[Any, Any, float]]]]:
         problem, batch = self._plan.problem, self._plan.batch_size
         examples = problem.targets.size
         key = np.uint64(epoch_key(self._plan.sampling.seed, segment.epoch))
         step = in_epoch(segment.step, segment.epoch)
+        order = examples_at(self._plan.sampling, examples, key, segment.begin, segment.end)
         tasks = []
         for begin in range(segment.begin, segment.end, batch):
             rows = []
-            for position in range(begin, min(begin + batch, segment.end)):
-                chosen = int(example(self._plan.sampling, examples, key, position))
+            for chosen in order[begin - segment.begin :][:batch]:
                 entries = slice(int(problem.indptr[chosen]), int(problem.indptr[chosen + 1]))
                 rows.append((problem.indices[entries], problem.values[entries], problem.targets[chosen]))
             tasks.append((float(step_at(step, segment.epoch + begin / examples)), rows))
@@ -133,10 +148,7 @@ class PoolTeam:
             if left <= 0:
                 self._flags[STOP] = 1
             pending.wait(min(_LOOK_SECONDS, max(left, 0.001)))
-            for worker, process in enumerate(self._processes):
-                if not process.is_alive():
-                    how = f"ended early with exit code {process.exitcode}"
-                    raise WorkerDied(f"pool worker {worker} (process {process.pid}) {how}")
+            self._check()
         pending.get()
         finished = time.perf_counter_ns()
         reports = [
@@ -146,6 +158,12 @@ class PoolTeam:
         return (finished - begin) * 1e-9, reports
 
     def close(self) -> None:
-        """End the pool."""
-        self._pool.terminate()
-        self._pool.join()
+        """End the pool; kill it where it cannot end itself: a dead worker may hold its queue's lock."""
+        ending = threading.Thread(target=self._pool.terminate, daemon=True)
+        ending.start()
+        ending.join(_FAREWELL_SECONDS)
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.kill()
+            process.join()
+        if not ending.is_alive():
+            self._pool.join()

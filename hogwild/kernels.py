@@ -8,7 +8,7 @@ from hogwild.atomics import load
 from hogwild.compiling import compiled
 from hogwild.linear import coefficient, component, coordinate, fetch_ahead, support
 from hogwild.policies import add, enter, leave
-from hogwild.sampling import epoch_key, example
+from hogwild.sampling import epoch_key, example, examples_at
 from hogwild.steps import step_at
 
 AHEAD = 10  # updates between asking for a row and using it
@@ -22,9 +22,7 @@ def run_examples(
     examples = problem.targets.size
     key = epoch_key(sampling.seed, epoch)
     limit = problem.threshold
-    order = np.empty(end - begin, np.uint32)
-    for place in range(end - begin):
-        order[place] = example(sampling, examples, key, begin + place)
+    order = examples_at(sampling, examples, key, begin, end)
     for place in range(end - begin):
         if place + AHEAD < end - begin:
             fetch_ahead(problem, np.uint64(order[place + AHEAD]))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
-from hogwild.problems import LinearProblem, checked_number
+from hogwild.problems import LinearProblem
 from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
 from hogwild.work import Plan, Segment, block_size, usable_cores, warm_up
@@ -202,18 +203,20 @@ def minimize(
         raise TypeError(
             f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(X, y)"
         )
-    chosen = _named("backend", backend, BACKENDS)
-    order = _named("sampling", sampling, SAMPLINGS)(_derived_seed(_checked_seed(seed), "order"))
+    chosen = BACKENDS[checks.choice("backend", backend, BACKENDS)]
+    order = SAMPLINGS[checks.choice("sampling", sampling, SAMPLINGS)](
+        _derived_seed(checks.integer("seed", seed), "order")
+    )
     workers = _checked_workers(workers, chosen)
     step = as_step(step_size)
-    batch_size = checked_number("batch_size", batch_size, low=1, integer=True)
-    threshold = checked_number("gradient_threshold", gradient_threshold, low=0.0)
-    evaluations = checked_number("evaluations_per_epoch", evaluations_per_epoch, low=1, integer=True)
+    batch_size = checks.integer("batch_size", batch_size, minimum=1)
+    threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
+    evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
     limits = _Limits(
-        checked_number("epochs", epochs, low=1, integer=True),
-        None if target is None else checked_number("target", target, low=0.0, strict=True),
-        None if tolerance is None else checked_number("tolerance", tolerance, low=0.0, strict=True),
-        math.inf if time_limit is None else checked_number("time_limit", time_limit, low=0.0, strict=True),
+        checks.integer("epochs", epochs, minimum=1),
+        None if target is None else checks.positive("target", target),
+        None if tolerance is None else checks.positive("tolerance", tolerance),
+        math.inf if time_limit is None else checks.positive("time_limit", time_limit),
     )
     weights = _start(problem, initial_weights, seed)
     if callback is not None and not callable(callback):
@@ -352,23 +355,13 @@ def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:
     return sorted(marks)
 
 
-def _named(argument: str, name: Any, known: dict[str, Any]) -> Any:
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{argument} is {name!r}; allowed are {', '.join(map(repr, known))}")
-    return known[name]
-
-
 def _checked_workers(workers: Any, backend: Backend) -> int:
     if workers is None:
         return 1 if backend.workers == "caller" else len(usable_cores())
-    workers = checked_number("workers", workers, low=1, integer=True)
+    workers = checks.integer("workers", workers, minimum=1)
     if backend.workers == "caller" and workers != 1:
         raise ValueError(f"workers is {workers}; the backend {backend.name!r} has exactly 1")
     return workers
-
-
-def _checked_seed(seed: Any) -> int:
-    return checked_number("seed", seed, low=0, integer=True)
 
 
 def _derived_seed(seed: int, axis: str) -> int:

@@ -1,15 +1,15 @@
 """What is minimised: linear models on sparse rows, with everything that is known about them."""
 
 import functools
-import hashlib
 from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild import losses
+from hogwild import checks, losses
 from hogwild.compiling import user_cache
+from hogwild.datasets.record import content_hash
 from hogwild.linear import DegreeScaled, LinearRows, NoPenalty
 from hogwild.optimum import Optimum, solve
 from hogwild.sparsity import Sparsity, sparsity_of
@@ -80,11 +80,11 @@ class LinearProblem:
         TypeError, ValueError
             Naming the argument, what was given and what is allowed.
         """
-        X = _checked_rows(X, _checked_dtype(X, dtype))
+        X = _checked_rows(X, _precision(X, dtype))
         y = cls._checked_targets(_checked_vector("y", y, X.shape[0]))
         if true_weights is not None:
             true_weights = _checked_vector("true_weights", true_weights, X.shape[1])
-        return cls(X, y.astype(X.dtype), checked_number("l2", l2, low=0.0), true_weights)
+        return cls(X, y.astype(X.dtype), checks.real("l2", l2, "a number of at least 0"), true_weights)
 
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
@@ -118,10 +118,7 @@ class LinearProblem:
     @functools.cached_property
     def content_hash(self) -> str:
         """SHA-256 of the data, hexadecimal."""
-        digest = hashlib.sha256(repr((self.X.shape, self.X.dtype.str)).encode())
-        for array in (self.X.indptr.astype(np.int64), self.X.indices, self.X.data, self.y):
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        return digest.hexdigest()
+        return content_hash(self.X, self.y)
 
     def objective(self, weights: np.ndarray) -> float:
         """Return the objective at weights of shape (n_features,), summed in float64."""
@@ -229,24 +226,11 @@ PROBLEMS: dict[str, type[LinearProblem]] = {
 }
 
 
-def checked_number(name: str, value: Any, low: float, integer: bool = False, strict: bool = False) -> Any:
-    """Return a finite number at least (``strict``: above) ``low``, or raise naming the argument."""
-    kinds: Any = (int, np.integer) if integer else (int, float, np.integer, np.floating)
-    wanted = f"{'an integer' if integer else 'a number'} {'above' if strict else 'of at least'} {low:g}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}")
-    if not np.isfinite(value) or value < low or (strict and value == low):
-        raise ValueError(f"{name} is {value!r}; it must be {wanted}")
-    return int(value) if integer else float(value)
-
-
-def _checked_dtype(X: Any, dtype: Any) -> np.dtype:
-    if dtype is None:
-        given = getattr(X, "dtype", None)
-        return np.dtype(given) if given in (np.float32, np.float64) else np.dtype(np.float64)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype is {dtype!r}; allowed are float32 and float64")
-    return np.dtype(dtype)
+def _precision(X: Any, dtype: Any) -> np.dtype:
+    if dtype is not None:
+        return checks.floating(dtype)
+    given = getattr(X, "dtype", None)
+    return np.dtype(np.float32 if given == np.float32 else np.float64)
 
 
 def _checked_rows(X: Any, dtype: np.dtype) -> Any:

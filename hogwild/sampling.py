@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.compiling import compiled, generic
+from hogwild.compiling import compiled, generic, inlined
 
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # the finaliser of SplitMix64 (Steele, Lea & Flood 2014)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -91,8 +91,7 @@ def example(sampling: Any, count: Any, key: Any, position: Any) -> Any:
 
 @example.of(WithReplacement)
 def _(sampling, count, key, position):
-    # the upper 32 bits of a scrambled counter times the count, divided by 2**32: uniform to one part in 2**32
-    # / count
+    # the upper 32 bits of a scrambled counter, scaled: uniform to one part in 2**32 / count
     return ((mix(key + np.uint64(position) * _GOLDEN) >> _HALF) * np.uint64(count)) >> _HALF
 
 
@@ -104,6 +103,15 @@ def _(sampling, count, key, position):
 @example.of(ShuffledOnce)
 def _(sampling, count, key, position):
     return np.uint64(position)  # the rows themselves were reordered
+
+
+@inlined
+def examples_at(sampling: Any, count: Any, key: Any, begin: Any, end: Any) -> Any:
+    """Return the examples at positions begin … end-1 of an epoch, shape (end - begin,)."""
+    order = np.empty(end - begin, np.uint32)
+    for place in range(end - begin):
+        order[place] = example(sampling, count, key, begin + place)
+    return order
 
 
 @compiled

@@ -1,8 +1,8 @@
 """How far an update goes: step sizes as records. ``passes`` counts epochs with their fraction."""
 
-import math
 from typing import Any, NamedTuple
 
+from hogwild import checks
 from hogwild.compiling import generic
 
 
@@ -68,24 +68,13 @@ def as_step(given: Any) -> StepSize:
         most 1).
     """
     if isinstance(given, StepSize):
-        step = type(given)(*(_positive("step_size", field) for field in given))
+        fields = zip(given._fields, given, strict=True)
+        step: StepSize = type(given)(*(checks.positive(f"step_size.{name}", value) for name, value in fields))
+    elif isinstance(given, tuple | str | type(None)):
+        allowed = "a positive number, or Constant, InverseTime or ExponentialBackoff of hogwild.steps"
+        raise TypeError(f"step_size is {given!r}; it must be {allowed}")
     else:
-        step = Constant(_positive("step_size", given))
+        step = Constant(checks.positive("step_size", given))
     if isinstance(step, ExponentialBackoff) and step.factor > 1:
-        raise ValueError(
-            f"step_size: the factor of ExponentialBackoff is {step.factor}; it must be in (0, 1]"
-        )
+        raise ValueError(f"step_size.factor is {step.factor!r}; it must be a number in (0, 1]")
     return step
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        rules = "Constant, InverseTime or ExponentialBackoff"
-        raise TypeError(
-            f"{name} is {value!r}; give a positive number or a record of hogwild.steps: {rules}"
-        ) from None
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} holds {value!r}; it must be positive and finite")
-    return number

@@ -232,7 +232,7 @@ def process_context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hogwild.teams", "hogwild.guide_pool"])
+    context.set_forkserver_preload(["hogwild.preload"])
     return context
 
 

@@ -1,0 +1,75 @@
+"""What every data set is: sparse rows, targets, and where they come from."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from hogwild import checks
+
+
+def content_hash(X: sparse.csr_array, y: np.ndarray) -> str:
+    """Return the SHA-256 (hexadecimal) of X's shape and three arrays and of y."""
+    digest = hashlib.sha256(repr(tuple(int(size) for size in X.shape)).encode())
+    for array in (X.indptr, X.indices, X.data, y):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class Dataset(NamedTuple):
+    """Examples for supervised learning.
+
+    Parameters
+    ----------
+    X : scipy.sparse.csr_array, shape (n_examples, n_features)
+        One example a row; indices sorted and distinct within a row.
+    y : ndarray, shape (n_examples,)
+        Targets: real numbers for regression, -1 and +1 for classification.
+    true_weights : ndarray, shape (n_features,), or None
+        The weights that made the targets, where there are such.
+    name, description : str
+        What to call the data and, in a sentence, how they were made.
+    """
+
+    X: sparse.csr_array
+    y: np.ndarray
+    true_weights: np.ndarray | None
+    name: str
+    description: str
+
+    @property
+    def content_hash(self) -> str:
+        """`content_hash` of X and y, computed at each access."""
+        return content_hash(self.X, self.y)
+
+    def split(self, test_fraction: float = 0.2, seed: int = 0) -> tuple["Dataset", "Dataset"]:
+        """Return the examples in two random parts, (train, test), each in the order that the rows had.
+
+        Parameters
+        ----------
+        test_fraction : float in (0, 1)
+            Share of the examples that go to the test part, rounded to whole examples.
+        seed : int
+
+        Raises
+        ------
+        ValueError
+            If a part would be empty.
+        """
+        share = checks.real("test_fraction", test_fraction, "a number in (0, 1)", maximum=1.0)
+        rng = np.random.default_rng(checks.integer("seed", seed))
+        n_examples = self.y.size
+        n_test = round(share * n_examples)
+        if not 0 < n_test < n_examples:
+            raise ValueError(
+                f"test_fraction is {test_fraction!r}; it must leave examples on each side, of {n_examples}"
+            )
+        test = np.zeros(n_examples, bool)
+        test[rng.permutation(n_examples)[:n_test]] = True
+        return self._part(~test, "train"), self._part(test, "test")
+
+    def _part(self, chosen: np.ndarray, part: str) -> "Dataset":
+        description = f"{self.description} The {part} part, {chosen.sum():,} of {chosen.size:,} examples."
+        return self._replace(X=self.X[chosen], y=self.y[chosen], description=description)

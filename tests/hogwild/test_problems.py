@@ -1,0 +1,170 @@
+"""Objectives, optima with certificates, sparsity statistics, and what bad input is told."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hogwild import sparsity
+from hogwild.problems import PROBLEMS, HingeSVM, LeastSquares, Logistic
+from tests.hogwild.cases import arrays, problem
+from tests.hogwild.twins import objective_twin, sparsity_twin
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("l2", [0.0, 3.0])
+def test_objective_equals_the_twin(name, l2):
+    case = problem(name, l2=l2)
+    weights = np.linspace(-2, 1, case.n_features)
+    expected = objective_twin(name, case.X.toarray(), case.y, l2, weights)
+    assert case.objective(weights) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_optimum_is_certified_and_nothing_around_it_is_lower(name):
+    case = problem(name, l2=2.0)
+    optimum = case.solve()
+    assert optimum.certificate == "duality_gap"
+    assert 0 <= optimum.value < 1e-6
+    assert case.objective(optimum.weights) == pytest.approx(optimum.objective, rel=1e-12)
+    random = np.random.default_rng(1)
+    for scale in (1e-3, 1e-1):
+        for _ in range(20):
+            there = optimum.weights + scale * random.normal(size=case.n_features)
+            assert case.objective(there) >= optimum.objective - optimum.value - 1e-12
+
+
+def test_least_squares_without_penalty_matches_lstsq():
+    case = problem()
+    optimum = case.solve()
+    exact = np.linalg.lstsq(case.X.toarray(), case.y, rcond=None)[0]
+    assert optimum.certificate == "gradient_norm"
+    assert optimum.value < 1e-10
+    np.testing.assert_allclose(optimum.weights, exact, rtol=1e-8, atol=1e-10)
+
+
+def test_hinge_without_penalty_says_what_its_optimum_needs():
+    with pytest.raises(ValueError, match="l2 is 0"):
+        problem("hinge").solve()
+
+
+def test_suboptimality_is_one_at_zero_and_zero_at_the_optimum():
+    case = problem("logistic", l2=1.0)
+    assert np.isnan(case.suboptimality(0.5))
+    optimum = case.solve()
+    assert case.suboptimality(case.objective(np.zeros(case.n_features))) == pytest.approx(1)
+    assert case.suboptimality(optimum.objective) == 0
+
+
+def test_the_optimum_is_kept_by_content():
+    first, again, other = problem(l2=1.0), problem(l2=1.0), problem(l2=1.0, seed=4)
+    assert first.content_hash == again.content_hash != other.content_hash
+    assert first.solve().seconds == again.solve().seconds  # the stored figure of the one solve
+    assert first.solve().objective != other.solve().objective
+
+
+@given(st.integers(1, 25), st.integers(1, 8), st.floats(0.05, 1.0), st.integers(0, 10**6))
+def test_sparsity_equals_the_twin_and_its_inequalities_hold(examples, features, density, seed):
+    X, y, _ = arrays(examples, features, density, seed)
+    found = LeastSquares.from_data(X, y).sparsity()
+    assert found[:3] == pytest.approx(sparsity_twin(X))
+    assert found.rho_error == 0
+    assert found.delta <= found.rho <= min(1, found.omega * found.delta) + 1e-12
+
+
+def test_sampled_rho_is_within_its_stated_error(monkeypatch):
+    X, y, _ = arrays(2000, 40, 0.02, 1)
+    case = LeastSquares.from_data(X, y)
+    exact = case.sparsity()
+    monkeypatch.setattr(sparsity, "_BUDGET", 40_000)
+    sampled = case.sparsity()
+    assert 0 < sampled.rho_error < 1
+    assert abs(sampled.rho - exact.rho) <= sampled.rho_error
+    assert (sampled.omega, sampled.delta) == (exact.omega, exact.delta)
+
+
+def test_errors_are_the_mean_absolute_residual_and_the_share_of_wrong_labels():
+    case = problem()
+    weights = np.ones(case.n_features)
+    residual = np.abs(case.X.toarray() @ weights - case.y).mean()
+    assert case.errors(weights) == {"mean_absolute_residual": pytest.approx(residual)}
+    labelled = LeastSquares, Logistic, HingeSVM
+    X, y = np.array([[1.0], [1.0], [-1.0], [0.0]]), np.array([1.0, -1.0, -1.0, -1.0])
+    assert labelled[1].from_data(X, y).errors(np.array([2.0])) == {"error_rate": 0.25}
+    assert labelled[2].from_data(X, y).errors(np.array([-2.0])) == {"error_rate": 0.5}
+
+
+def test_weight_errors():
+    case = LeastSquares.from_data(np.eye(2), [1.0, 2.0], true_weights=[3.0, 4.0])
+    assert case.weight_errors(np.array([3.0, 2.0])) == (2.0, pytest.approx(0.4))
+    assert np.isnan(LeastSquares.from_data(np.eye(2), [1.0, 2.0]).weight_errors(np.zeros(2))).all()
+
+
+def test_labels_zero_and_one_become_minus_one_and_one():
+    assert Logistic.from_data(np.eye(3), [0, 1, 0]).y.tolist() == [-1, 1, -1]
+    assert HingeSVM.from_data(np.eye(2), np.array([True, False])).y.tolist() == [1, -1]
+
+
+def test_dense_integer_and_other_sparse_formats_are_taken():
+    dense = np.array([[0, 2], [3, 0]])
+    for given_rows in (
+        dense,
+        sp.coo_array(dense),
+        sp.csc_matrix(dense),
+        sp.csr_matrix(dense.astype(np.float32)),
+    ):
+        case = LeastSquares.from_data(given_rows, [1, 2])
+        np.testing.assert_array_equal(case.X.toarray(), dense)
+    assert LeastSquares.from_data(sp.csr_array(dense.astype(np.float32)), [1, 2]).dtype == np.float32
+    assert LeastSquares.from_data(dense, [1, 2], dtype="float32").dtype == np.float32
+
+
+def test_duplicates_are_summed_zeros_dropped_and_the_callers_array_left_alone():
+    X = sp.csr_array(
+        (np.array([1.0, 2.0, 0.0]), np.array([1, 1, 0], np.int32), np.array([0, 3], np.int32)), shape=(1, 2)
+    )
+    case = LeastSquares.from_data(X, [1.0])
+    assert case.nonzeros == 1
+    assert case.X.toarray().tolist() == [[0.0, 3.0]]
+    assert X.nnz == 3
+
+
+def test_canonical_data_is_not_copied():
+    X, y, _ = arrays()
+    rows = sp.csr_array(X)
+    assert np.shares_memory(LeastSquares.from_data(rows, y).X.data, rows.data)
+
+
+GOOD_X, GOOD_Y = np.eye(3), np.array([1.0, -1.0, 1.0])
+OUT_OF_RANGE = sp.csr_array(np.eye(3))
+OUT_OF_RANGE.indices = np.array([0, 1, 7], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given_values", "error"),
+    [
+        ("X", {"X": np.array([[1.0, np.nan], [0, 1], [1, 1]])}, ValueError),
+        ("X", {"X": np.array([[1.0, np.inf], [0, 1], [1, 1]])}, ValueError),
+        ("X", {"X": np.ones(3)}, ValueError),
+        ("X", {"X": np.ones((2, 2, 2))}, ValueError),
+        ("X", {"X": np.zeros((0, 3)), "y": []}, ValueError),
+        ("X", {"X": np.zeros((3, 0))}, ValueError),
+        ("X", {"X": np.array([["a"], ["b"], ["c"]])}, TypeError),
+        ("X", {"X": np.eye(3) * 1j}, TypeError),
+        ("X", {"X": OUT_OF_RANGE}, ValueError),
+        ("y", {"y": [1.0, -1.0]}, ValueError),
+        ("y", {"y": [1.0, -1.0, np.nan]}, ValueError),
+        ("y", {"y": ["a", "b", "c"]}, TypeError),
+        ("y", {"y": [1.0, 2.0, 3.0]}, ValueError),
+        ("y", {"y": np.ones((3, 1))}, ValueError),
+        ("l2", {"l2": -1.0}, ValueError),
+        ("l2", {"l2": "much"}, TypeError),
+        ("l2", {"l2": np.inf}, ValueError),
+        ("true_weights", {"true_weights": [1.0]}, ValueError),
+        ("dtype", {"dtype": np.int32}, ValueError),
+    ],
+)
+def test_bad_data_is_refused_by_name(argument, given_values, error):
+    with pytest.raises(error, match=rf"^{argument} "):
+        Logistic.from_data(**{"X": GOOD_X, "y": GOOD_Y} | given_values)

@@ -1,0 +1,82 @@
+"""Slow, obvious NumPy twins of the compiled kernels."""
+
+import numpy as np
+
+
+def permutation_twin(count, key):
+    """The order of an epoch, with Python integers."""
+    word = (1 << 64) - 1
+
+    def mix(value):
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & word
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & word
+        return value ^ (value >> 31)
+
+    bits = max(7, (count - 1).bit_length())
+    mask = (1 << bits) - 1
+    order = []
+    for position in range(count):
+        value = position
+        while True:
+            round_key = key
+            for _ in range(3):
+                value = (value + (round_key & mask)) & mask
+                value = (value * ((round_key >> 32) | 1)) & mask
+                value ^= value >> ((bits + 1) // 2)
+                round_key = mix((round_key + 0x9E3779B97F4A7C15) & word)
+            if value < count:
+                break
+        order.append(value)
+    return order
+
+
+def slope_twin(name, margin, target):
+    if name == "least_squares":
+        return 2 * (margin - target)
+    if name == "logistic":
+        return -target / (1 + np.exp(target * margin))
+    return -target if target * margin < 1 else 0.0
+
+
+def loss_twin(name, margin, target):
+    if name == "least_squares":
+        return (margin - target) ** 2
+    if name == "logistic":
+        return np.log1p(np.exp(-target * margin))
+    return max(1 - target * margin, 0.0)
+
+
+def epoch_twin(name, X, y, l2, weights, order, rates, batch_size=1, threshold=0.0):
+    """One epoch of SGD on a dense X, a mini-batch after the other; returns the new weights in float64."""
+    X, weights = np.asarray(X, np.float64), np.array(weights, np.float64)
+    degrees = (X != 0).sum(axis=0)
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        gradient = np.zeros_like(weights)
+        for i in batch:
+            support = X[i] != 0
+            gradient += slope_twin(name, X[i] @ weights, y[i]) * X[i]
+            gradient[support] += 2 * l2 * weights[support] / degrees[support]
+        gradient /= len(batch)
+        large = np.abs(gradient) > threshold
+        weights[large] -= rates[begin] * gradient[large]
+    return weights
+
+
+def objective_twin(name, X, y, l2, weights):
+    degrees = (X != 0).sum(axis=0)
+    total = 0.0
+    for row, target in zip(X, y, strict=True):
+        support = row != 0
+        total += (
+            loss_twin(name, row @ weights, target) + l2 * (weights[support] ** 2 / degrees[support]).sum()
+        )
+    return total / len(y)
+
+
+def sparsity_twin(X):
+    supports = [set(np.flatnonzero(row)) for row in X]
+    omega = max(map(len, supports))
+    delta = max((X != 0).mean(axis=0))
+    rho = max(sum(bool(mine & other) for other in supports) for mine in supports) / len(X)
+    return omega, delta, rho
