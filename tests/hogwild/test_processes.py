@@ -19,6 +19,12 @@ from tests.hogwild.cases import problem
 psutil = pytest.importorskip("psutil")
 
 
+def shared_memory():
+    """Return the named segments and semaphores of Python's multiprocessing: what can be left behind."""
+    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
+    return {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))}
+
+
 def kill_a_worker_soon(started):
     """Kill one worker process as soon as the run trains."""
 
@@ -65,7 +71,7 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     environment = os.environ | {"PYTHONPATH": root}
-    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    before = shared_memory()
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, env=environment, cwd=root
     ) as parent:
@@ -79,11 +85,10 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
     for process in left:
         process.kill()
     assert left == []
-    if os.path.isdir("/dev/shm"):
-        deadline = time.monotonic() + 10
-        while (new := set(os.listdir("/dev/shm")) - before) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert new == set()
+    deadline = time.monotonic() + 10
+    while (new := shared_memory() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert new == set()
 
 
 def test_an_exception_in_a_worker_arrives_with_its_traceback(monkeypatch):

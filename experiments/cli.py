@@ -1,0 +1,158 @@
+"""The command line: ``python -m experiments list | run | figures | claims | readme | paper``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+errors = Console(stderr=True)
+FAILED_TRIALS = 3  # exit status of a run that ended, with trials of status "error"
+
+
+class Preset(StrEnum):
+    """Sizes of an experiment."""
+
+    smoke = "smoke"
+    quick = "quick"
+    full = "full"
+
+
+Directory = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A run directory.")
+]
+
+
+def _fail(error: Exception) -> typer.Exit:
+    errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """Name the experiments, their questions and their cost."""
+    from experiments import plan, spec
+    from experiments.machine import usable_cores
+
+    table = Table.grid(padding=(0, 2))
+    try:
+        for name in sorted(path.stem for path in spec.SPECS.glob("*.toml")):
+            costs = []
+            for preset in spec.PRESETS:
+                loaded = spec.find([name], preset)
+                trials = plan.make(loaded, len(usable_cores()))
+                costs.append(f"{preset} {len(trials)} trials, about {loaded[0].size.seconds} s")
+            table.add_row(name, f"{loaded[0].question}\n{'; '.join(costs)}\n")
+    except spec.SpecError as error:
+        raise _fail(error) from None
+    Console().print(table, highlight=False)
+
+
+@app.command()
+def run(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Experiments; none or 'all': every one.")
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="Size of the experiments.")] = Preset.quick,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default results/<preset>.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and run none.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop what the directory holds and measure again.")
+    ] = False,
+) -> None:
+    """Run experiments, or what is left of them; ends with status 3 if a trial raised an exception."""
+    from experiments import machine, plan, runner, spec
+
+    directory = out or Path("results") / preset
+    try:
+        trials = plan.make(spec.find(names or [], preset), len(machine.usable_cores()))
+        if dry_run:
+            _show(trials)
+            return
+        command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
+        counts = runner.run(trials, directory, preset=preset, command=command, console=errors, fresh=fresh)
+    except (spec.SpecError, runner.RunError, machine.BusyError) as error:
+        raise _fail(error) from None
+    except KeyboardInterrupt:
+        errors.print(
+            f"stopped; the same command goes on where it was: {directory}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(130) from None
+    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
+    if counts["error"]:
+        raise typer.Exit(FAILED_TRIALS)
+
+
+@app.command()
+def figures(directory: Directory) -> None:
+    """Draw a run's figures from its CSVs."""
+    from experiments.figures import draw
+
+    for path in draw(directory):
+        print(path)
+
+
+@app.command()
+def claims(directory: Directory) -> None:
+    """Judge the claims on a run's CSVs, write claims.csv and show the verdicts."""
+    from experiments.claims import judge, show
+
+    show(judge(directory))
+
+
+@app.command()
+def readme(
+    directory: Directory,
+    path: Annotated[Path, typer.Option("--readme", help="The file with the markers.")] = Path("README.md"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail if the text is stale.")
+    ] = False,
+) -> None:
+    """Rewrite the results in the README from a run's CSVs."""
+    from experiments.readme import update
+
+    update(directory, path, check=check)
+
+
+@app.command()
+def paper(directory: Directory) -> None:
+    """Build a run's paper.pdf."""
+    from experiments.paper import build
+
+    print(build(directory))
+
+
+def _show(trials: list[Any]) -> None:
+    table = Table(
+        "trial", "experiment", "grid", "workload", "seeds", "backend", "workers", "sampling", "step", "epochs"
+    )
+    for trial in trials:
+        what, step = trial.workload, f"{trial.step_size:g}"
+        if trial.step_parameter is not None:
+            step += f" {trial.step_rule} {trial.step_parameter:g}"
+        data = " ".join(f"{name}={value}" for name, value in what.data)
+        workload = f"{what.problem} l2={what.l2:g} {what.dataset} {data}"
+        workers = f"{trial.workers}" + (f" (skipped: {trial.skip})" if trial.skip else "")
+        seeds = f"{trial.replicate}: {what.data_seed} {trial.order_seed}"
+        cells = (
+            trial.key,
+            trial.experiment,
+            trial.grid,
+            workload,
+            seeds,
+            trial.backend,
+            workers,
+            trial.sampling,
+            step,
+        )
+        table.add_row(*cells, str(trial.epochs))
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    print(f"{len(trials)} trials")

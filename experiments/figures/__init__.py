@@ -1,0 +1,71 @@
+"""Figures of a run, from its CSV files alone: a small file for each family, one look for all of them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+
+from experiments import tables
+
+# name of the figure -> module and function that draws it
+FAMILIES = {
+    "objective_time": "curves:over_time",
+    "time_to_accuracy": "scaling:time_to_accuracy",
+    "speedup": "scaling:speedup",
+    "density_heatmap": "density:heatmap",
+    "weight_error": "density:weight_error",
+    "step_size": "curves:step_size",
+    "kernels": "costs:kernels",
+    "guide": "costs:guide",
+}
+NAMES = tuple(FAMILIES)
+
+
+def draw(run_directory: Path) -> list[Path]:
+    """Draw every figure that the run has trials for, as PNG and SVG, and write captions.json beside them.
+
+    A figure without data is left out, and removed where an earlier call had drawn it.
+    """
+    from matplotlib.style import context
+
+    from experiments.figures import style
+
+    run = tables.load(run_directory)
+    texts = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+    folder = run_directory / "figures"
+    folder.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    captions: dict[str, dict[str, str]] = {}
+    for name, place in FAMILIES.items():
+        module, _, function = place.partition(":")
+        drawer = getattr(importlib.import_module(f"experiments.figures.{module}"), function)
+        with context(["default", style.RC]):
+            drawn = drawer(run)
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                file = folder / f"{name}.{kind}"
+                if drawn is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    drawn[0].savefig(file, dpi=200, metadata=metadata)
+                    paths.append(file)
+        if drawn is not None:
+            captions[name] = {"text": texts[name], "source": source(run, drawn[1])}
+    said = json.dumps(captions, indent=1, ensure_ascii=False)
+    (folder / "captions.json").write_text(said + "\n", encoding="utf-8")
+    return paths
+
+
+def source(run: tables.Run, trials: pd.DataFrame) -> str:
+    """Name the experiment, the trials, what went wrong in them, the machine and the commit."""
+    names = " and ".join(sorted(trials["experiment"].unique())).replace("_", " ")
+    states = trials["status"].value_counts()
+    notes = [f"{states[name]} {name}" for name in ("diverged", "timeout") if name in states]
+    notes += [text] if (text := tables.disturbed(trials)) else []
+    odd = f" ({', '.join(notes)})" if notes else ""
+    counts = sorted(set(trials.groupby("experiment")["replicate"].nunique()))
+    replicates = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+    return f"Experiment {names}: {len(trials)} trials{odd}, replicates: {replicates}. {tables.machine(run)}."

@@ -1,0 +1,95 @@
+"""The write-up: a run's numbers.json, and the Typst sources in paper/ compiled to the run's paper.pdf."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments import claims, figures, tables
+
+SOURCES = Path(__file__).parents[1] / "paper"
+# Quantities that the text quotes: experiment, value, and the columns that make up a key.
+QUOTED = [
+    ("kernels", "ns_per_nonzero", ["problem", "dataset", "backend", "sampling", "workers"]),
+    ("guide", "seconds_per_epoch", ["backend", "workers"]),
+    ("real_text", "test_error_rate", ["problem", "backend", "workers"]),
+]
+STATES = ["ok", "diverged", "timeout", "skipped", "error"]
+PACKAGES = ["numpy", "scipy", "numba", "scikit-learn"]
+
+
+def build(run_directory: Path) -> Path:
+    """Compile the write-up of a run to ``paper.pdf``: offline, and the same bytes for the same files.
+
+    Claims and figures are made first where they are missing.
+    """
+    import typst
+
+    verdicts = claims.read(run_directory)
+    if not (run_directory / "figures" / "captions.json").exists():
+        figures.draw(run_directory)
+    said = numbers(tables.load(run_directory), verdicts)
+    text = json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False)
+    (run_directory / "numbers.json").write_text(text + "\n", encoding="utf-8")
+    target = run_directory / "paper.pdf"
+    with tempfile.TemporaryDirectory() as folder:
+        # Typst reads nothing outside its root: put the sources and what they quote side by side under one.
+        root = Path(folder)
+        shutil.copytree(SOURCES, root / "paper")
+        shutil.copytree(run_directory / "figures", root / "run" / "figures")
+        shutil.copy(run_directory / "numbers.json", root / "run")
+        main = root / "paper" / "main.typ"
+        typst.compile(main, output=target, root=root, ignore_system_fonts=True)
+    return target
+
+
+def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
+    """Collect everything that the text quotes, written out: the Typst sources compute nothing."""
+    environment, trials = run.environment, run.trials
+    software = environment["software"]
+    versions = [f"{name} {software['packages'][name]}" for name in PACKAGES if name in software["packages"]]
+    states = trials["status"].value_counts()
+    values = {}
+    for experiment, value, by in QUOTED:
+        write = tables.seconds if value.startswith("seconds") else tables.number
+        for row in tables.rows(tables.summarise(tables.select(run, {"experiment": experiment}), by, value)):
+            key = "/".join([experiment, value, *(str(getattr(row, column)) for column in by)])
+            values[key] = f"{write(row.median)} ({tables.interval(row, write)})"
+    return {
+        "run": {
+            **{name: str(environment[name]) for name in ("run", "preset", "started_at")},
+            "machine": environment["machine"]["cpu_model"],
+            "cores": tables.cores(run),
+            "commit": tables.commit(run),
+            "spin": tables.number(trials["spin_efficiency"].median()),
+            "free": f"{tables.FREE_CORES:g}",
+            "disturbed": tables.disturbed(trials) or "none did",
+            "software": f"Python {software['python']}, {', '.join(versions)}",
+        },
+        "counts": {"trials": len(trials), **{name: int(states.get(name, 0)) for name in STATES}},
+        "sizes": {
+            name: {column: f"{rows[column].max():,.0f}" for column in ("n_examples", "n_features")}
+            for name, rows in tables.groups(tables.select(run, {}), "experiment")
+        },
+        "verdicts": {verdict: int((verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS},
+        "claims": {row.claim: claims.words(row) for row in tables.rows(verdicts)},
+        "densities": _densities(run),
+        "values": values,
+    }
+
+
+def _densities(run: tables.Run) -> dict[str, list[str]]:
+    """Sort the densities by what the interval of unguarded threads against serial says at each."""
+    pairs = tables.speedups(run, {"experiment": "sparsity", "backend": ["serial", "hogwild_threads"]})
+    pairs = pairs[(pairs["workers"] == run.cores) & (pairs["spin_efficiency"] >= tables.FREE_CORES)]
+    found: dict[str, list[str]] = {"faster": [], "slower": [], "undecided": []}
+    for row in tables.rows(tables.summarise(pairs, ["density"], "value")):
+        sure = row.n >= claims.FEWEST_PAIRS
+        word = "faster" if sure and row.low > 1 else "slower" if sure and row.high < 1 else "undecided"
+        found[word].append(f"{row.density:g}")
+    return found

@@ -1,0 +1,247 @@
+"""A plausible run that nobody measured: the files of a run directory, to develop and test what reads them."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import itertools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import figures
+from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
+
+EXPERIMENTS = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels")
+NS = {
+    "serial": 4.0,
+    "locked": 9.0,
+    "hogwild_threads": 4.0,
+    "hogwild_processes": 4.2,
+    "pool": 4_000.0,
+    "sklearn_sgd": 8.0,
+    "sklearn_sgd_unshuffled": 7.0,
+}
+
+
+def write(
+    directory: Path,
+    *,
+    experiments: tuple[str, ...] = EXPERIMENTS,
+    replicates: int = 5,
+    cores: int = 2,
+    spin: float = 1.0,
+    parallel_gain: float = 0.8,
+    seed: int = 0,
+) -> Path:
+    """Write the files of a run; ``parallel_gain`` is the share of a core that a second worker adds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    trials, history = [], []
+    for cell in (cell for name in experiments for cell in _cells(name, cores)):
+        for replicate in range(replicates):
+            row, rows = _trial(cell, replicate, random, spin, parallel_gain)
+            trials.append(row)
+            history += rows
+    pd.DataFrame(trials, columns=TRIAL_COLUMNS).to_csv(directory / "trials.csv", index=False)
+    pd.DataFrame(history, columns=HISTORY_COLUMNS).to_csv(directory / "history.csv", index=False)
+    environment = {
+        "run": directory.name,
+        "preset": "fake",
+        "command": "python -m experiments run",
+        "started_at": "2026-01-01T00:00:00Z",
+        "machine": {
+            "cpu_model": "Imaginary CPU @ 3.00GHz",
+            "logical_cores": cores,
+            "physical_cores": cores,
+            "memory_bytes": 8 * 2**30,
+            "usable_cores": cores,
+            "l2_bytes": 2**21,
+            "l3_bytes": 2**25,
+        },
+        "spin_efficiency": spin,
+        "software": {
+            "python": "3.11.7",
+            "platform": "Linux",
+            "numba_cpu": "imaginary",
+            "packages": {"numpy": "2.4.6", "numba": "0.68.1", "scikit-learn": "1.9.1"},
+        },
+        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+    }
+    (directory / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+    return directory
+
+
+@functools.cache
+def drawn() -> Path:
+    """Return a run of everything with its figures, made once for all tests; nobody may change it."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    directory = write(Path(folder.name) / "run", replicates=3)
+    figures.draw(directory)
+    return directory
+
+
+def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
+    ours = ("serial", "locked", "hogwild_threads", "hogwild_processes")
+    workers = tuple(range(1, 2 * cores + 1))
+    uniform = {"dataset": "synthetic", "problem": "least_squares", "zipf_exponent": 0.0}
+    rcv1 = {
+        "dataset": "rcv1_twin",
+        "n_features": 47_236,
+        "density": 75 / 47_236,
+        "n_examples": 100_000,
+        "zipf_exponent": 1.0,
+    }
+    million = uniform | {"n_features": 1_000_000, "density": 1e-5, "n_examples": 400_000}
+    cells: list[dict[str, Any]] = []
+
+    def add(grid: str, data: dict[str, Any], **lists: tuple[object, ...]) -> None:
+        for values in itertools.product(*lists.values()):
+            cell = {"experiment": experiment, "grid": grid, "sampling": "fresh_permutation", **data}
+            cell |= dict(zip(lists, values, strict=True))
+            if cell["backend"] == "serial" or str(cell["backend"]).startswith("sklearn"):
+                cell["workers"] = 1
+            if cell not in cells:
+                cells.append(cell)
+
+    if experiment == "guide":
+        data = uniform | {
+            "dataset": "guide",
+            "n_features": 10,
+            "density": 0.2,
+            "n_examples": 20_000,
+            "rate": 1.5,
+        }
+        add("tutorial", data | {"threshold": 0.01}, backend=(*ours, "pool"), workers=(1, 2, 5))
+    if experiment == "sparsity":
+        for density in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
+            data = uniform | {"n_features": 1000, "density": density, "n_examples": int(4000 / density)}
+            add("uniform", data | {"crowded": density}, backend=ours, workers=(1, cores))
+    if experiment == "workers":
+        add("rcv1", rcv1 | {"problem": "hinge", "crowded": 0.1}, backend=ours, workers=workers)
+        add("truly_sparse", million, backend=ours, workers=workers)
+    if experiment == "step_size":
+        steps = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+        logistic = rcv1 | {"problem": "logistic"}
+        pair = ("serial", "hogwild_threads")
+        add("constant", logistic, backend=pair, workers=(cores,), step_size=steps)
+        back_off = logistic | {"step_rule": "exponential_backoff"}
+        add("backoff", back_off, backend=pair, workers=(cores,), step_size=steps, step_parameter=(0.8, 0.9))
+        samplings = ("with_replacement", "fresh_permutation")
+        add(
+            "sampling",
+            uniform | {"n_features": 1000, "density": 0.02, "n_examples": 20_000},
+            backend=pair[:1],
+            sampling=samplings,
+        )
+    if experiment == "real_text":
+        text = {"dataset": "python_source", "n_features": 30_000, "density": 0.0015, "n_examples": 12_000}
+        add("python", text, problem=("logistic", "hinge"), backend=ours, workers=(1, 2))
+    if experiment == "kernels":
+        peers = ("sklearn_sgd", "sklearn_sgd_unshuffled")
+        for problem in ("hinge", "least_squares"):
+            add(
+                "twin",
+                rcv1 | {"problem": problem},
+                backend=("serial",),
+                sampling=("fresh_permutation", "shuffled_once"),
+            )
+            add("twin", rcv1 | {"problem": problem}, backend=peers[:1])
+            add("twin", rcv1 | {"problem": problem, "sampling": "shuffled_once"}, backend=peers[1:])
+        add("million", million, backend=("serial", "hogwild_threads"), workers=(2,))
+    return cells
+
+
+def _trial(
+    cell: dict[str, Any], replicate: int, random: np.random.Generator, spin: float, gain: float
+) -> tuple[dict[str, Any], list[list[object]]]:
+    trial = hashlib.sha256(json.dumps([cell, replicate], sort_keys=True, default=str).encode()).hexdigest()[
+        :16
+    ]
+    backend, workers = str(cell["backend"]), int(cell.get("workers", 1))
+    n_examples, step = int(cell["n_examples"]), float(cell.get("step_size", 0.3))
+    nonzeros, epochs, crowded = (
+        round(n_examples * cell["n_features"] * cell["density"]),
+        10,
+        float(cell.get("crowded", 0.0)),
+    )
+    cost = NS[backend] * (0.4 if cell["sampling"] == "shuffled_once" and backend == "serial" else 1.0)
+    together = min(workers, 2)
+    speed = 1.0 if backend in ("locked", "pool") else 1 + (together - 1) * gain * (1 - 2 * min(crowded, 0.6))
+    seconds = nonzeros * cost * 1e-9 / speed * random.lognormal(0, 0.03)
+    rate = float(cell.get("rate", 0.9)) * np.exp(-(np.log(step / 0.3) ** 2) / 4)
+    rate *= 1 - (0.3 * crowded if workers > 1 and backend != "locked" else 0)
+    rate *= 0.7 if cell["sampling"] == "with_replacement" else 1
+    diverged, timeout = step > 2, backend == "locked" and workers > 2 and replicate == 0
+    checkpoints = range(3 if diverged else 6 if timeout else epochs + 1)
+    if backend.startswith("sklearn"):
+        checkpoints = range(0, epochs + 1, epochs)
+    rows: list[list[object]] = []
+    for epoch in checkpoints:
+        gap = (1e-6 + float(np.exp(-rate * epoch)) * random.lognormal(0, 0.05)) if epoch else 1.0
+        gap = 10.0**epoch if diverged else gap
+        train = seconds * epoch
+        rows.append(
+            [
+                trial,
+                epoch,
+                epoch * n_examples,
+                train,
+                0.01 * epoch,
+                train + 0.01 * epoch,
+                0.2 + 0.8 * gap,
+                gap,
+                8 * gap**0.5 + 0.2,
+                gap**0.5 + crowded / 10,
+            ]
+        )
+    last = rows[-1]
+    done, train = last[2], float(last[3])
+    row = {
+        "density": cell["density"],
+        "l2": 0.0,
+        "dtype": "float64",
+        "data_hash": "e0" * 32,
+        "omega": 75,
+        "delta": 0.4,
+        "rho": 0.9,
+        "rho_error": 0.0,
+        "workers": workers,
+        "step_rule": cell.get("step_rule", "constant"),
+        "step_size": step,
+        "batch_size": 1,
+        "gradient_threshold": cell.get("threshold", 0.0),
+        "epochs": epochs,
+        "data_seed": 10 + replicate,
+        "order_seed": 20 + replicate,
+        "status": "diverged" if diverged else "timeout" if timeout else "ok",
+        "setup_seconds": {"pool": 0.02, "hogwild_processes": 0.05}.get(backend, 0.002)
+        * random.lognormal(0, 0.1),
+        "compile_seconds": 0.0,
+        "train_seconds": train,
+        "eval_seconds": 0.1,
+        "wall_seconds": train + 0.1,
+        "cpu_seconds": train * workers,
+        "updates": done,
+        "updates_per_second": n_examples / seconds,
+        "ns_per_nonzero": seconds / nonzeros * 1e9,
+        "objective_zero": 1.0,
+        "optimum": 0.2,
+        "optimum_error": 1e-9,
+        "optimum_certificate": "duality_gap",
+        "objective": last[6],
+        "suboptimality": last[7],
+        "weight_error_l1": last[8],
+        "weight_error_l2": last[9],
+        "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
+        "started_at": "2026-01-01T00:00:00Z",
+        "load_average": 0.5,
+        "spin_efficiency": spin,
+    }
+    return cell | row | {"trial": trial, "replicate": replicate, "nonzeros": nonzeros}, rows

@@ -1,0 +1,80 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import claims, paper, tables
+from tests.experiments import fake_run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    shutil.copytree(fake_run.drawn(), directory, dirs_exist_ok=True)
+    paper.build(directory)
+    return directory
+
+
+def test_claims_and_figures_are_made_where_they_are_missing(tmp_path: Path) -> None:
+    paper.build(fake_run.write(tmp_path, experiments=("guide",), replicates=1))
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "claims.csv").exists()
+    assert (tmp_path / "figures" / "guide.svg").exists()
+
+
+def test_the_same_files_give_the_same_bytes(whole: Path) -> None:
+    before = (whole / "paper.pdf").read_bytes()
+    assert paper.build(whole).read_bytes() == before
+
+
+def test_the_text_follows_the_verdicts(whole: Path) -> None:
+    before = (whole / "paper.pdf").read_bytes()
+    table = whole / "claims.csv"
+    kept = table.read_text()
+    pd.read_csv(table).assign(verdict="contradicted").to_csv(table, index=False)
+    assert paper.build(whole).read_bytes() != before
+    assert json.loads((whole / "numbers.json").read_text())["verdicts"]["contradicted"] == len(claims.NAMES)
+    table.write_text(kept)
+    assert paper.build(whole).read_bytes() == before
+
+
+def test_numbers_come_from_the_tables(whole: Path) -> None:
+    numbers = json.loads((whole / "numbers.json").read_text())
+    run = tables.load(whole)
+    trials = tables.select(run, {"experiment": "guide", "backend": "serial"})
+    assert numbers["values"]["guide/seconds_per_epoch/serial/1"].startswith(
+        tables.seconds(trials["seconds_per_epoch"].median())
+    )
+    assert numbers["counts"]["trials"] == len(run.trials)
+    assert numbers["counts"]["diverged"] == (run.trials["status"] == "diverged").sum() > 0
+    assert sum(numbers["verdicts"].values()) == len(claims.NAMES)
+    assert numbers["densities"]["slower"] == ["0.5", "1"]
+    assert "0.002" in numbers["densities"]["faster"]
+
+
+def test_densities_measured_without_two_free_cores_are_not_listed(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("sparsity",), replicates=3, spin=0.8)
+    numbers = paper.numbers(tables.load(tmp_path), claims.read(tmp_path))
+    assert numbers["densities"] == {"faster": [], "slower": [], "undecided": []}
+
+
+@pytest.mark.parametrize("experiment", fake_run.EXPERIMENTS)
+def test_a_run_of_one_experiment_is_enough(tmp_path: Path, experiment: str) -> None:
+    fake_run.write(tmp_path, experiments=(experiment,), replicates=1)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "captions.json").write_text("{}")
+    assert paper.build(tmp_path).stat().st_size > 10_000
+
+
+def test_no_result_is_typed_into_the_text() -> None:
+    source = (paper.SOURCES / "main.typ").read_text()
+    results = source[source.index("= Results") : source.index("#let small")]
+    prose = re.sub(r'#(value|see|picture|only-if|size)\([^)]*\)|"[^"]*"|@\w+|[KGHF]\d+', "", results)
+    assert not re.search(r"\d", re.sub(r"RCV1|^==? .*$", "", prose, flags=re.MULTILINE))
+
+
+def test_nothing_is_fetched() -> None:
+    assert all("@preview" not in path.read_text() for path in paper.SOURCES.glob("*.typ"))

@@ -1,0 +1,163 @@
+"""Plans: keys, seeds, which cells there are, and in which order."""
+
+from dataclasses import fields, replace
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import plan, spec
+from experiments.plan import Trial
+from experiments.workloads import Workload
+
+SMALL = """
+question = "Does it plan at all?"
+[[grid]]
+name = "small"
+problem = "least_squares"
+dataset = "synthetic"
+[grid.data]
+n_features = 10
+density = [0.1, 0.2]
+nonzeros = 1_000
+[grid.run]
+backend = ["serial", "hogwild_threads"]
+workers = [1, "2*cores"]
+step_size = [0.1, {rule = "exponential_backoff", initial = [0.1, 0.2], factor = 0.9}]
+[presets.smoke]
+replicates = 2
+[presets.smoke.set]
+"small.data.density" = 0.5
+"""
+WORKLOAD = Workload("least_squares", 0.0, "float64", "synthetic", (("density", 0.5), ("n_examples", 20)), 7)
+TRIAL = Trial(
+    "mine", "small", 0, WORKLOAD, 3, "serial", 1, "fresh_permutation", "constant", 0.1, None, 1, 0.0, 2,
+    "zeros", None, None, 60.0, 1,
+)  # fmt: skip
+
+
+def trials(folder: Path, text: str = SMALL, preset: str = "smoke", cores: int = 2) -> list[Trial]:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return plan.make([spec.load(path, preset)], cores)
+
+
+@pytest.mark.parametrize(
+    "name", [item.name for item in fields(Trial) if item.name not in ("skip", "workload")]
+)
+def test_the_key_depends_on_every_setting(name: str) -> None:
+    value = getattr(TRIAL, name)
+    other = f"{value}x" if isinstance(value, str) else (value or 0) + 1
+    assert replace(TRIAL, **{name: other}).key != TRIAL.key
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Workload)])
+def test_the_key_depends_on_the_whole_workload(name: str) -> None:
+    value = getattr(WORKLOAD, name)
+    other = {"data": (("density", 0.5), ("n_examples", 21))}.get(
+        name, f"{value}x" if isinstance(value, str) else 99
+    )
+    assert replace(TRIAL, workload=replace(WORKLOAD, **{name: other})).key != TRIAL.key
+
+
+def test_the_key_forgets_spelling_and_the_reason_to_skip() -> None:
+    assert len(TRIAL.key) == 16
+    assert replace(TRIAL, epochs=2.0, gradient_threshold=-0.0, skip="no").key == TRIAL.key  # type: ignore[arg-type]
+    assert replace(TRIAL, workload=replace(WORKLOAD, l2=0)).key == TRIAL.key
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))
+def test_different_steps_have_different_keys(one: float, other: float) -> None:
+    assert (replace(TRIAL, step_size=one).key == replace(TRIAL, step_size=other).key) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "counts"),
+    [
+        ([1, 2], [1, 2]),
+        (["cores"], [3]),
+        (["2*cores", 1], [6, 1]),
+        (["1..2*cores"], [1, 2, 3, 4, 5, 6]),
+        ([2, "2..4"], [2, 3, 4]),
+    ],
+)
+def test_worker_counts(expressions: list[int | str], counts: list[int]) -> None:
+    assert plan.worker_counts(expressions, cores=3) == counts
+
+
+def test_seeds_belong_to_axes_and_replicates(tmp_path: Path) -> None:
+    seeds = {(axis, replicate): plan.seed(axis, replicate) for axis in plan.AXES for replicate in range(5)}
+    assert len(set(seeds.values())) == len(seeds)
+    by_replicate: dict[int, set[tuple[int, int]]] = {}
+    for trial in trials(tmp_path):
+        by_replicate.setdefault(trial.replicate, set()).add((trial.workload.data_seed, trial.order_seed))
+    assert by_replicate == {r: {(seeds["data", r], seeds["order", r])} for r in (0, 1)}
+
+
+def test_a_fixed_data_seed_holds_for_all_replicates(tmp_path: Path) -> None:
+    planned = trials(tmp_path, SMALL.replace("nonzeros =", "seed = 5\nnonzeros ="))
+    assert {trial.workload.data_seed for trial in planned} == {5}
+    assert {trial.replicate for trial in planned} == {0, 1}
+    assert "seed" not in dict(planned[0].workload.data)
+
+
+def test_serial_and_peers_have_one_worker_and_peers_their_own_order(tmp_path: Path) -> None:
+    text = SMALL.replace('"serial",', '"serial", "sklearn_sgd", "sklearn_sgd_unshuffled",')
+    text = text.replace("workers = [1,", 'sampling = ["with_replacement", "shuffled_once"]\nworkers = [2,')
+    cells = {(t.backend, t.workers, t.sampling) for t in trials(tmp_path, text)}
+    assert cells == {
+        ("serial", 1, "with_replacement"),
+        ("serial", 1, "shuffled_once"),
+        ("sklearn_sgd", 1, "fresh_permutation"),
+        ("sklearn_sgd_unshuffled", 1, "shuffled_once"),
+        *(("hogwild_threads", n, order) for n in (2, 4) for order in ("with_replacement", "shuffled_once")),
+    }
+
+
+def test_every_cell_is_planned_once(tmp_path: Path) -> None:
+    planned = trials(tmp_path, preset="quick")
+    assert (
+        len({trial.key for trial in planned}) == len(planned) == 2 * (1 + 2) * 3
+    )  # densities, backends, steps
+
+
+def test_nonzeros_become_examples(tmp_path: Path) -> None:
+    sizes = {
+        dict(t.workload.data)["density"]: dict(t.workload.data)["n_examples"]
+        for t in trials(tmp_path, preset="quick")
+    }
+    assert sizes == {0.1: 1_000, 0.2: 500}
+
+
+def test_above_the_limit_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    planned = trials(tmp_path, SMALL.replace("problem =", 'workers_limit = "cores"\nproblem ='))
+    reasons = {(trial.backend, trial.workers): trial.skip for trial in planned}
+    assert reasons[("hogwild_threads", 4)] == "4 workers are above this grid's limit of 2 on 2 cores"
+    assert reasons[("serial", 1)] is reasons[("hogwild_threads", 1)] is None
+
+
+def test_replicates_of_a_grid_win_over_the_preset(tmp_path: Path) -> None:
+    assert {
+        t.replicate for t in trials(tmp_path, SMALL.replace("problem =", "replicates = 3\nproblem ="))
+    } == {0, 1, 2}
+
+
+def test_workloads_are_built_once_and_backends_interleaved(tmp_path: Path) -> None:
+    text = SMALL.replace("nonzeros =", "seed = 5\nnonzeros =").replace("least_squares", "logistic")
+    text = text.replace('problem = "logistic"', 'problem = ["logistic", "hinge"]\nl2 = [0.0, 1.0]')
+    planned = trials(tmp_path, text.replace('"small.data.density" = 0.5', ""), "smoke")
+    assert planned == trials(tmp_path, text.replace('"small.data.density" = 0.5', ""), "smoke")
+    for part in ("data_key", "problem"):
+        runs = [
+            key
+            for key, _ in groupby(
+                (t.workload.data_key, *((t.workload,) if part == "problem" else ())) for t in planned
+            )
+        ]
+        assert len(runs) == len(set(runs))
+    blocks = [list(block) for _, block in groupby(planned, key=lambda t: (t.workload, t.replicate))]
+    assert len(blocks) == 2 * 2 * 2 * 2
+    assert any([t.backend for t in block] != sorted(t.backend for t in block) for block in blocks)
+    assert len({tuple((t.backend, t.workers) for t in block) for block in blocks}) > 1

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from experiments import readme
+from tests.experiments import fake_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return fake_run.write(tmp_path / "run", experiments=("kernels", "workers"), replicates=3)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text(f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\n\nThe end: \\1 é\n", encoding="utf-8")
+    return path
+
+
+def test_only_the_block_is_rewritten(run: Path, page: Path) -> None:
+    readme.update(run, page)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# Title\n\n{readme.BEGIN}\n")
+    assert text.endswith(f"\n{readme.END}\n\nThe end: \\1 é\n")
+    assert "old" not in text
+
+
+def test_the_block_names_machine_commit_claims_and_speedups(run: Path, page: Path) -> None:
+    readme.update(run, page)
+    text = page.read_text(encoding="utf-8")
+    assert "Imaginary CPU @ 3.00GHz, 2 cores, commit 0123456789" in text
+    assert "| K1 | A shuffled non-zero costs at most 0.6 of scikit-learn's | 0." in text
+    assert "the run has no such trials | not measurable here |" in text
+    assert "| workload | locked | hogwild_threads | hogwild_processes |" in text
+    assert "| workers, hinge | 0." in text
+
+
+def test_updating_twice_changes_nothing(run: Path, page: Path) -> None:
+    readme.update(run, page)
+    once = page.read_text(encoding="utf-8")
+    readme.update(run, page)
+    assert page.read_text(encoding="utf-8") == once
+
+
+def test_check_fails_on_a_stale_block_and_writes_nothing(run: Path, page: Path) -> None:
+    before = page.read_bytes()
+    with pytest.raises(SystemExit, match="stale: run `python -m experiments readme"):
+        readme.update(run, page, check=True)
+    assert page.read_bytes() == before
+    readme.update(run, page)
+    readme.update(run, page, check=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["nothing", f"{readme.END}\n{readme.BEGIN}", f"{readme.BEGIN}\n{readme.END}\n" * 2]
+)
+def test_markers_must_be_there_once_and_in_order(run: Path, page: Path, text: str) -> None:
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="once each and in this order"):
+        readme.update(run, page)
+
+
+def test_a_run_without_parallel_trials_has_no_table_of_speedups(tmp_path: Path, page: Path) -> None:
+    readme.update(fake_run.write(tmp_path / "run", experiments=("kernels",), replicates=1), page)
+    assert "workload |" not in page.read_text(encoding="utf-8")

@@ -1,0 +1,298 @@
+"""The runner: outcomes become rows, a run resumes, and nothing is mixed that should not be."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments import journal, machine, plan, runner, workloads
+from experiments.plan import Trial
+from experiments.runner import Impossible, Outcome, RunError
+from experiments.workloads import Workload
+
+WORKLOAD = Workload(
+    "least_squares", 0.0, "float64", "synthetic", (("density", 0.5), ("n_examples", 60), ("n_features", 8)), 7
+)
+TRIAL = Trial(
+    "mine", "small", 0, WORKLOAD, 3, "serial", 1, "fresh_permutation", "constant", 0.1, None, 1, 0.0, 3,
+    "zeros", None, None, 60.0, 1,
+)  # fmt: skip
+TRIALS = [replace(TRIAL, replicate=number) for number in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def _own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the machine's: a run that is timing now is none of a test's business."""
+    monkeypatch.setattr(machine.exclusive.__wrapped__, "__defaults__", (tmp_path / "lock",))
+    monkeypatch.setattr(machine, "SPIN_ITERATIONS", 10_000)
+
+
+def ok(trial: Trial) -> Outcome:
+    return Outcome({"status": "ok", "train_seconds": 0.5}, [(0.0, 0, 0.0, 0.0, 0.0, 1.0, 1.0, None, None)])
+
+
+def rows(directory: Path, name: str = "trials.csv") -> list[dict[str, str]]:
+    with (directory / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_trial_is_a_row_and_every_checkpoint_another(tmp_path: Path) -> None:
+    counts = runner.run(TRIALS, tmp_path / "run", preset="smoke", command="the command", execute=ok)
+    assert counts == {"ok": 4}
+    written = rows(tmp_path / "run")
+    assert [row["trial"] for row in written] == [trial.key for trial in TRIALS]
+    assert [row["trial"] for row in rows(tmp_path / "run", "history.csv")] == [trial.key for trial in TRIALS]
+    row = written[1]
+    wanted = {
+        "experiment": "mine", "replicate": "1", "problem": "least_squares", "dataset": "synthetic",
+        "n_examples": "60", "backend": "serial", "workers": "1", "step_rule": "constant", "step_size": "0.1",
+        "step_parameter": "", "data_seed": "7", "order_seed": "3", "density": "0.5", "l2": "0.0",
+        "status": "ok", "train_seconds": "0.5",
+    }  # fmt: skip
+    assert {name: row[name] for name in wanted} == wanted
+    assert row["started_at"] > "2020"
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (environment["run"], environment["preset"], environment["command"]) == (
+        "run",
+        "smoke",
+        "the command",
+    )
+
+
+def test_the_run_goes_on_after_errors_and_impossible_cells(tmp_path: Path) -> None:
+    def execute(trial: Trial) -> Outcome:
+        if trial.replicate == 0:
+            raise ZeroDivisionError("of\nsome kind")
+        if trial.replicate == 1:
+            raise Impossible("no room")
+        return ok(trial)
+
+    planned = [*TRIALS[:3], replace(TRIALS[3], skip="too many workers")]
+    assert runner.run(planned, tmp_path, preset="smoke", execute=execute) == {
+        "error": 1,
+        "skipped": 2,
+        "ok": 1,
+    }
+    assert [(row["status"], row["reason"]) for row in rows(tmp_path)] == [
+        ("error", "ZeroDivisionError: of some kind"),
+        ("skipped", "no room"),
+        ("ok", ""),
+        ("skipped", "too many workers"),
+    ]
+
+
+def test_a_second_run_does_what_is_left(tmp_path: Path) -> None:
+    def execute(trial: Trial) -> Outcome:
+        if trial.replicate == 2:
+            raise KeyboardInterrupt
+        return ok(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=execute)
+    assert [row["replicate"] for row in rows(tmp_path)] == ["0", "1"]
+    done: list[int] = []
+    runner.run(
+        TRIALS, tmp_path, preset="smoke", execute=lambda trial: done.append(trial.replicate) or ok(trial)
+    )
+    assert done == [2, 3]
+    assert len(rows(tmp_path)) == 4
+    done.clear()
+    runner.run(
+        TRIALS,
+        tmp_path,
+        preset="smoke",
+        fresh=True,
+        execute=lambda trial: done.append(trial.replicate) or ok(trial),
+    )
+    assert done == [0, 1, 2, 3]
+    assert len(rows(tmp_path)) == 4
+
+
+def test_the_tables_follow_the_journal_during_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "TABLES_SECONDS", -1.0)
+    seen: list[int] = []
+
+    def execute(trial: Trial) -> Outcome:
+        seen.append(len(rows(tmp_path)) if trial.replicate else 0)
+        return ok(trial)
+
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=execute)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_results_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    runner.run(TRIALS[:1], tmp_path, preset="smoke", execute=ok)
+    before = (tmp_path / "trials.csv").read_text()
+    with pytest.raises(RunError, match=r"preset: smoke there, full here\); choose another --out, or --fresh"):
+        runner.run(TRIALS, tmp_path, preset="full", execute=ok)
+    with pytest.raises(RunError, match="holds trials of mine that its spec no longer plans"):
+        runner.run(TRIALS[1:], tmp_path, preset="smoke", execute=ok)
+    (tmp_path / journal.JOURNAL).unlink()
+    with pytest.raises(RunError, match="without the journal"):
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    environment["machine"]["cpu_model"] = "6502"
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(RunError, match="processor: 6502 there"):
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
+    assert (tmp_path / "trials.csv").read_text() == before
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    with machine.exclusive(), pytest.raises(machine.BusyError, match=f"process {os.getpid()}"):
+        runner.run(TRIALS, tmp_path / "run", preset="smoke", execute=ok)
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
+    log = io.StringIO()
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=ok, console=Console(file=log, width=40))
+    assert log.getvalue() == "4 trials, 0 done before\n4/4 trials, about 0 s left\n"
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=ok, console=console, fresh=True)
+    assert "4/4" in screen.getvalue()
+    assert "\x1b[" in screen.getvalue()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from experiments import machine, runner
+from tests_of_the_runner import TRIALS, ok
+machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
+runner.TABLES_SECONDS = -1.0
+def execute(trial):
+    if trial.replicate == 2:
+        print("in flight", flush=True)
+        time.sleep(60)
+    return ok(trial)
+runner.run(TRIALS, Path(sys.argv[1]) / "run", preset="smoke", execute=execute)
+"""
+
+
+def test_a_kill_costs_the_trial_in_flight(tmp_path: Path) -> None:
+    (tmp_path / "tests_of_the_runner.py").write_text(
+        Path(__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in flight\n"
+        process.send_signal(signal.SIGKILL)
+    assert [row["replicate"] for row in rows(tmp_path / "run")] == ["0", "1"]
+    done: list[int] = []
+    runner.run(
+        TRIALS,
+        tmp_path / "run",
+        preset="smoke",
+        execute=lambda trial: done.append(trial.replicate) or ok(trial),
+    )
+    assert done == [2, 3]
+
+
+def test_a_real_trial_fills_its_columns() -> None:
+    columns = runner.execute(
+        replace(TRIAL, backend="hogwild_threads", workers=2, evaluations_per_epoch=2)
+    ).columns
+    assert columns["status"] == "ok"
+    assert columns["reason"] == ""
+    assert columns["updates"] == 3 * 60
+    assert columns["train_seconds"] > 0
+    assert columns["updates_per_second"] == pytest.approx(180 / columns["train_seconds"])
+    per_row = columns["nonzeros"] / 60
+    assert columns["ns_per_nonzero"] == pytest.approx(1e9 * columns["train_seconds"] / (180 * per_row))
+    assert columns["n_features"] == columns["omega"] == 8 or columns["omega"] < 8
+    assert columns["optimum"] <= columns["objective"] <= columns["objective_zero"]
+    assert 0 <= columns["suboptimality"] < 1
+    assert len(columns["data_hash"]) == 64
+    assert columns["mean_absolute_residual"] > 0
+    assert set(columns) <= set(journal.TRIAL_COLUMNS)
+    assert len(columns) + len(runner.describe(TRIAL)) >= len(journal.TRIAL_COLUMNS) - 4
+
+
+OTHER = {
+    "step_size": 0.01,
+    "step_rule": "exponential_backoff",
+    "sampling": "with_replacement",
+    "epochs": 2,
+    "batch_size": 5,
+    "gradient_threshold": 0.5,
+    "initial_weights": "normal",
+    "target": 0.5,
+    "order_seed": 4,
+    "evaluations_per_epoch": 2,
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_option_of_a_trial_reaches_the_library(field: str) -> None:
+    trial = replace(TRIAL, **{"step_parameter": 0.5 if field == "step_rule" else None, field: OTHER[field]})
+    plain, changed = ([(row[1], row[5]) for row in runner.execute(each).history] for each in (TRIAL, trial))
+    assert plain != changed
+
+
+def test_held_out_examples_give_a_test_error() -> None:
+    data = (
+        ("n_examples", 300),
+        ("n_features", 8),
+        ("nonzeros_per_row", 4),
+        ("task", "classification"),
+        ("test_fraction", 0.5),
+    )
+    trial = replace(TRIAL, workload=replace(WORKLOAD, problem="logistic", l2=1.0, data=data), epochs=20)
+    columns = runner.execute(trial).columns
+    assert columns["n_examples"] == 150
+    assert 0 <= columns["train_error_rate"] < 0.4
+    assert 0 <= columns["test_error_rate"] < 0.4
+    assert columns["test_error_rate"] != columns["train_error_rate"]
+    assert columns.get("mean_absolute_residual") is None
+
+
+def test_divergence_is_a_status_with_a_reason() -> None:
+    columns = runner.execute(replace(TRIAL, step_size=50.0, epochs=50)).columns
+    assert columns["status"] == "diverged"
+    assert "epoch" in columns["reason"]
+
+
+def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = replace(WORKLOAD, data=(("density", 1.0), ("n_examples", 10**12), ("n_features", 1_000)))
+    with pytest.raises(Impossible, match="GiB of memory"):
+        runner.execute(replace(TRIAL, workload=large))
+
+    def missing(workload: Workload) -> None:
+        raise ImportError("install hogwild[datasets]")
+
+    monkeypatch.setattr(workloads, "build", missing)
+    with pytest.raises(Impossible, match="install hogwild"):
+        runner.execute(TRIAL)
+
+
+def test_a_peer_is_run_like_a_backend() -> None:
+    pytest.importorskip("sklearn")
+    outcome = runner.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5))
+    assert outcome.columns["status"] == "ok"
+    assert outcome.columns["updates"] == 300
+    assert [row[0] for row in outcome.history] == [0.0, 5.0]
+
+
+def test_a_workload_is_built_once() -> None:
+    assert workloads.build(WORKLOAD) is workloads.build(replace(WORKLOAD))
+    other = workloads.build(replace(WORKLOAD, problem="least_squares", l2=1.0))
+    assert other.columns["data_hash"] == workloads.build(WORKLOAD).columns["data_hash"]
+    assert plan.seed("data", 0) != plan.seed("data", 1)
+    reseeded = workloads.build(replace(WORKLOAD, data_seed=8))
+    assert reseeded.columns["data_hash"] != other.columns["data_hash"]

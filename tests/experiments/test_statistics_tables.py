@@ -1,0 +1,158 @@
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import tables
+from tests.experiments import fake_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tables.Run:
+    return tables.load(
+        fake_run.write(tmp_path, experiments=("workers", "sparsity", "step_size"), replicates=2)
+    )
+
+
+def change(directory: Path, name: str, **columns: object) -> None:
+    frame = pd.read_csv(directory / name, dtype={"trial": str})
+    frame.assign(**columns).to_csv(directory / name, index=False)  # type: ignore[arg-type]
+
+
+def test_trial_names_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("kernels",), replicates=1)
+    frame = pd.read_csv(tmp_path / "trials.csv")
+    names = {old: f"00000000000001e{place}" for place, old in enumerate(frame["trial"])}
+    for name in ("trials.csv", "history.csv"):
+        change(tmp_path, name, trial=lambda t: t["trial"].map(names))
+    assert tables.load(tmp_path).trials["seconds_to_1e-2"].notna().all()
+
+
+def test_times_to_targets_are_added(run: tables.Run) -> None:
+    ok = run.trials[run.trials["status"] == "ok"]
+    reached = ok[ok["seconds_to_1e-3"] < math.inf]
+    assert (reached["seconds_to_1e-2"] < reached["seconds_to_1e-3"]).all()
+    assert (reached["updates_to_1e-2"] / reached["n_examples"]).between(0, 10).all()
+
+
+def test_diverged_trials_reach_nothing_and_end_infinitely_bad(run: tables.Run) -> None:
+    diverged = run.trials[run.trials["status"] == "diverged"]
+    assert len(diverged) > 0
+    for column in ("seconds_to_1e-2", "updates_to_1e-3", "suboptimality", "weight_error_l1"):
+        assert (diverged[column] == math.inf).all()
+
+
+def test_ratios_pair_the_same_replicate_and_nothing_else(run: tables.Run) -> None:
+    where = {"experiment": "workers", "problem": "hinge"}
+    threads = {"backend": "hogwild_threads", "workers": 2}
+    pairs = tables.ratio(run, "train_seconds", {"backend": "serial"}, threads, where)
+    trials = run.trials[(run.trials["experiment"] == "workers") & (run.trials["problem"] == "hinge")]
+    for row in tables.rows(pairs):
+        mine = trials[trials["replicate"] == row.replicate].set_index(["backend", "workers"])["train_seconds"]
+        assert row.value == pytest.approx(mine["serial", 1] / mine["hogwild_threads", 2])
+    assert sorted(pairs["replicate"]) == [0, 1]
+
+
+def test_ratios_differ_only_where_they_may(run: tables.Run) -> None:
+    where = {"experiment": "step_size", "problem": "logistic"}
+    sides = ({"backend": "hogwild_threads", "workers": "cores"}, {"backend": "serial"})
+    pairs = tables.ratio(run, "ns_per_nonzero", *sides, where)
+    assert (
+        len(pairs) == len(pairs.drop_duplicates(["grid", "step_size", "step_parameter", "replicate"])) == 36
+    )
+    assert len(tables.ratio(run, "ns_per_nonzero", *sides, where, free=tables.STEP)) == 4
+
+
+def test_quality_is_compared_after_equal_updates_only(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("sparsity",), replicates=1)
+    sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
+    assert len(tables.ratio(tables.load(tmp_path), "suboptimality", *sides, {})) == 9
+    change(
+        tmp_path,
+        "trials.csv",
+        updates=lambda t: t["updates"].where(t["backend"] != "locked", t["updates"] // 2),
+    )
+    run = tables.load(tmp_path)
+    assert tables.ratio(run, "suboptimality", *sides, {}).empty
+    assert len(tables.ratio(run, "updates_per_second", *sides, {})) == 9
+
+
+def test_a_diverged_side_counts_as_infinitely_bad(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("sparsity",), replicates=1)
+    change(tmp_path, "trials.csv", status=lambda t: t["status"].where(t["backend"] != "locked", "diverged"))
+    sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
+    pairs = tables.ratio(tables.load(tmp_path), "suboptimality", *sides, {})
+    assert (pairs["value"] == math.inf).all()
+    assert (pairs["status"] == "diverged").all()
+
+
+def test_spin_efficiency_is_that_of_the_parallel_side(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("sparsity",), replicates=1)
+    change(tmp_path, "trials.csv", spin_efficiency=lambda t: (t["workers"] > 1) * 0.5 + 0.4)
+    sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
+    assert (
+        tables.ratio(tables.load(tmp_path), "train_seconds", *sides, {})["spin_efficiency"].tolist()
+        == [0.9] * 9
+    )
+
+
+def test_ends_divide_the_densest_by_the_sparsest(run: tables.Run) -> None:
+    sides = ({"backend": "hogwild_threads", "workers": 2}, {"backend": "serial"})
+    pairs = tables.ratio(run, "suboptimality", *sides, {"experiment": "sparsity"})
+    found = tables.ends(pairs, "density")
+    assert len(found) == 2
+    first = pairs[pairs["replicate"] == 0].set_index("density")["value"]
+    assert found["value"].iloc[0] == pytest.approx(first[1.0] / first[0.002])
+
+
+def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
+    steps, objectives = [0.01, 0.1, 1.0, 2.0], [9.0, 3.0, 2.0, 8.0]
+    columns = dict.fromkeys([*tables.KEY, "spin_efficiency", "updates"], 1)
+    trials = pd.DataFrame(
+        {**columns, "step_size": steps, "objective": objectives, "status": "ok", "workers": 1}
+    )
+    run = tables.Run(trials, pd.DataFrame(), {"machine": {"usable_cores": 2}})
+    assert tables.spread(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
+    assert tables.spread(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
+    narrow = run._replace(trials=trials[trials["step_size"] > 0.5])
+    assert tables.spread(narrow, "objective", tables.STEP, {}, step_range=10).empty
+
+
+def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
+    trials = run.trials.drop(columns=["backend", "workers"])
+    assert set(tables.label(trials[trials["experiment"] == "workers"])) == {
+        "workers, hinge",
+        "workers, least squares",
+    }
+    assert "sparsity, density 0.05" in set(tables.label(trials[trials["experiment"] == "sparsity"]))
+
+
+def test_best_settings_are_serials(run: tables.Run) -> None:
+    trials = tables.select(run, {"experiment": "step_size", "grid": "constant"})
+    assert set(tables.best_settings(trials, ["problem"])["step_size"]) == {0.3}
+
+
+def test_as_many_workers_as_cores(run: tables.Run) -> None:
+    kept = tables.as_many_workers_as_cores(run, tables.select(run, {"experiment": "workers"}))
+    assert set(zip(kept["backend"], kept["workers"], strict=True)) == {
+        ("serial", 1), ("locked", 2), ("hogwild_threads", 2), ("hogwild_processes", 2)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.012345, "0.0123"), (1.7999, "1.80"), (1.0042, "1.004"), (12300.4, "12,300"), (4.2e-5, "4.20×10⁻⁵"),
+     (0, "0"), (math.inf, "never"), (math.nan, "–"), (0.9996, "0.9996"), (99.96, "100")],
+)  # fmt: skip
+def test_numbers_are_written_with_three_digits(value: float, text: str) -> None:
+    assert tables.number(value) == text
+
+
+def test_seconds_are_written_in_a_unit_that_suits() -> None:
+    assert [tables.seconds(value) for value in (1.5, 2e-3, 3.14e-6, math.inf)] == [
+        "1.50 s",
+        "2.00 ms",
+        "3.14 µs",
+        "never",
+    ]
