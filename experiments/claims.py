@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,9 +18,11 @@ from experiments.statistics import Interval
 LEDGER = Path(__file__).with_name("claims.toml")
 Verdict = Literal["supported", "contradicted", "inconsistent", "not measurable here"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WORSE = ("supported", "inconsistent", "contradicted", "not measurable here")
 COLUMNS = "claim title source claimed workload measured low high unit n rule verdict reason".split()
 FEWEST_PAIRS = 3
-Filter = dict[str, int | float | str | list[int | float | str]]
+Column = Annotated[str, Field(pattern=f"^({'|'.join(tables.KEY)})$")]
+Filter = dict[Column, int | float | str | list[int | float | str]]
 
 
 class Threshold(BaseModel):
@@ -56,44 +59,29 @@ class Claim(Threshold):
     source: str
     claimed: str
     number: float | None = None
-    kind: Literal["ratio", "ends", "spread", "tenfold_spread"]
     unit: str
     where: Filter = {}
     numerator: Filter = {}
     denominator: Filter = {}
-    free: list[str] = []
-    along: str = ""
-    over: list[str] = []
+    free: list[Column] = []
+    along: Column | None = None
+    over: list[Column] = []
+    step_range: float = 0.0
     also: Threshold | None = None
     cores: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
-    def _complete(self) -> Claim:
-        sides = ["numerator", "denominator"]
-        needed = {"ratio": sides, "ends": [*sides, "along"], "spread": ["over"]}.get(self.kind, [])
-        for name in (*sides, "along", "over"):
-            if bool(getattr(self, name)) != (name in needed):
-                raise ValueError(f"kind {self.kind} {'needs' if name in needed else 'takes no'} {name}")
-        named = {
-            *self.where,
-            *self.numerator,
-            *self.denominator,
-            *self.free,
-            *self.over,
-            self.along or "grid",
-        }
-        if unknown := sorted(named.difference(tables.KEY)):
-            raise ValueError(f"{unknown[0]} is no column that describes a trial")
+    def _one_kind(self) -> Claim:
+        if bool(self.over) == bool(self.numerator and self.denominator):
+            raise ValueError("give either over, or numerator and denominator")
         return self
 
     def pairs(self, run: tables.Run, value: str) -> pd.DataFrame:
         """Compute the claim's quantity for every comparable set of trials."""
-        if self.kind == "spread":
-            return tables.spread(run, value, self.over, self.where)
-        if self.kind == "tenfold_spread":
-            return tables.spread(run, value, tables.STEP, self.where, step_range=10.0)
+        if self.over:
+            return tables.spread(run, value, self.over, self.where, self.step_range)
         pairs = tables.ratio(run, value, self.numerator, self.denominator, self.where, self.free)
-        return pairs if self.kind == "ratio" else tables.ends(pairs, self.along)
+        return tables.ends(pairs, self.along) if self.along else pairs
 
 
 class Finding(NamedTuple):
@@ -107,13 +95,7 @@ class Finding(NamedTuple):
 
 
 def ledger(path: Path = LEDGER) -> list[Claim]:
-    """Read the ledger.
-
-    Raises
-    ------
-    ValueError
-        If an entry is not valid; the message names the file, the claim and the key.
-    """
+    """Read the ledger; a ``ValueError`` names the file, the claim and the key that is not valid."""
     claims = []
     for entry in tomllib.loads(path.read_text(encoding="utf-8"))["claim"]:
         try:
@@ -163,25 +145,22 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
     if claim.also is not None:
         second, name = _find(run, claim, claim.also), claim.also.value.replace("_", " ")
         rule += f", that of {name} {claim.also}"
-        measured = f"{name} × {tables.number(second.interval.median)} ({tables.interval(second.interval)})"
         if second.interval.n:
-            reason = "; ".join(filter(None, [reason, f"{measured}: {second.verdict}"]))
-        worse = ("supported", "inconsistent", "contradicted", "not measurable here")
-        verdict = max(verdict, second.verdict, key=worse.index)
+            said = f"{tables.number(second.interval.median)} ({tables.interval(second.interval)})"
+            reason = "; ".join(filter(None, [reason, f"{name} × {said}: {second.verdict}"]))
+        verdict = max(verdict, second.verdict, key=WORSE.index)
     if found.level:
         rule += f" ({found.level:.0%} intervals)"
     workload = ", ".join(dict.fromkeys(name.split(",")[0] for name in found.workloads))
     if len(found.workloads) > 1:
         workload += f" ({len(found.workloads)} workloads)"
     median, low, high, n, _ = found.interval
-    said = (claim.id, claim.title, claim.source, claim.claimed)
-    return (*said, workload, median, low, high, claim.unit, n, rule, verdict, reason)
+    claimed = (claim.id, claim.title, claim.source, claim.claimed, workload)
+    return (*claimed, median, low, high, claim.unit, n, rule, verdict, reason)
 
 
 def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
-    def impossible(reason: str) -> Finding:
-        return Finding(statistics.median_interval([]), "not measurable here", reason=reason)
-
+    impossible = functools.partial(Finding, statistics.median_interval([]), "not measurable here", 0.0, ())
     if run.cores < claim.cores:
         return impossible(f"needs {claim.cores} cores, and this machine has {run.cores}")
     pairs = claim.pairs(run, threshold.value)
@@ -190,7 +169,7 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     pairs = pairs.dropna(subset="value")
     if pairs.empty:
         return impossible("the target was reached by neither side")
-    free = pairs["spin_efficiency"] >= tables.FREE_CORES if claim.cores > 1 else pairs["value"].notna()
+    free = pairs["spin_efficiency"].fillna(1.0) >= tables.FREE_CORES  # unknown: no second core, or no matter
     note = "" if free.all() else f"{int(free.sum())} of {len(pairs)} comparisons had two cores really free; "
     pairs = pairs[free].reset_index(drop=True)
     pairs["workload"] = tables.label(pairs)

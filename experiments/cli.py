@@ -131,28 +131,16 @@ def paper(directory: Directory) -> None:
 
 
 def _show(trials: list[Any]) -> None:
-    table = Table(
-        "trial", "experiment", "grid", "workload", "seeds", "backend", "workers", "sampling", "step", "epochs"
-    )
+    plain = ("key", "experiment", "grid", "backend", "sampling", "epochs")
+    table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:
         what, step = trial.workload, f"{trial.step_size:g}"
         if trial.step_parameter is not None:
             step += f" {trial.step_rule} {trial.step_parameter:g}"
         data = " ".join(f"{name}={value}" for name, value in what.data)
-        workload = f"{what.problem} l2={what.l2:g} {what.dataset} {data}"
         workers = f"{trial.workers}" + (f" (skipped: {trial.skip})" if trial.skip else "")
-        seeds = f"{trial.replicate}: {what.data_seed} {trial.order_seed}"
-        cells = (
-            trial.key,
-            trial.experiment,
-            trial.grid,
-            workload,
-            seeds,
-            trial.backend,
-            workers,
-            trial.sampling,
-            step,
-        )
-        table.add_row(*cells, str(trial.epochs))
+        workload = f"{what.problem} l2={what.l2:g} {what.dataset} {data}"
+        seeds = f"{trial.replicate}: {what.data_seed}, {trial.order_seed}"
+        table.add_row(*(str(getattr(trial, name)) for name in plain), workers, step, workload, seeds)
     Console(width=None if sys.stdout.isatty() else 240).print(table)
     print(f"{len(trials)} trials")

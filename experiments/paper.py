@@ -15,7 +15,7 @@ from experiments import claims, figures, tables
 SOURCES = Path(__file__).parents[1] / "paper"
 # Quantities that the text quotes: experiment, value, and the columns that make up a key.
 QUOTED = [
-    ("kernels", "ns_per_nonzero", ["problem", "dataset", "backend", "sampling", "workers"]),
+    ("kernels", "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
     ("guide", "seconds_per_epoch", ["backend", "workers"]),
     ("real_text", "test_error_rate", ["problem", "backend", "workers"]),
 ]
@@ -58,14 +58,15 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
     for experiment, value, by in QUOTED:
         write = tables.seconds if value.startswith("seconds") else tables.number
         for row in tables.rows(tables.summarise(tables.select(run, {"experiment": experiment}), by, value)):
-            key = "/".join([experiment, value, *(str(getattr(row, column)) for column in by)])
+            key = "/".join(
+                [experiment, value, *(f"{getattr(row, column)}".removesuffix(".0") for column in by)]
+            )
             values[key] = f"{write(row.median)} ({tables.interval(row, write)})"
     return {
         "run": {
             **{name: str(environment[name]) for name in ("run", "preset", "started_at")},
-            "machine": environment["machine"]["cpu_model"],
+            "machine": tables.machine(run),
             "cores": tables.cores(run),
-            "commit": tables.commit(run),
             "spin": tables.number(trials["spin_efficiency"].median()),
             "free": f"{tables.FREE_CORES:g}",
             "disturbed": tables.disturbed(trials) or "none did",

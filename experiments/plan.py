@@ -99,7 +99,9 @@ def _cells(experiment: str, grid: Grid, replicate: int, cores: int) -> Iterator[
             # A spec that fixes the data's seed has the same data in every replicate: solved once.
             data_seed = int(options.pop("seed", seed("data", replicate)))
             data = tuple(sorted(options.items()))
-            workload = Workload(**what, dataset=grid.dataset, data=data, data_seed=data_seed)
+            workload = Workload(
+                **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve
+            )
             place: dict[str, Any] = {"experiment": experiment, "grid": grid.name, "replicate": replicate}
             place |= {"workload": workload, "order_seed": seed("order", replicate)}
             for step, cell in itertools.product(steps, _product(axes)):

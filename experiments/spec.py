@@ -31,7 +31,7 @@ from experiments.peers import PEERS
 
 SPECS = Path(__file__).parent / "specs"
 PRESETS = ("smoke", "quick", "full")
-WORKERS = re.compile(r"(?:(?P<low>\d+)\.\.)?(?:(?P<factor>\d+)\*)?(?P<unit>cores|\d+)")
+WORKERS = re.compile(r"(?:(?P<low>[1-9]\d*)\.\.)?(?:(?P<factor>[1-9]\d*)\*)?(?P<unit>cores|[1-9]\d*)")
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def _one_of(kind: str, allowed: Callable[[], Iterable[str]]) -> AfterValidator:
 
 
 def _worker_count(value: int | str) -> int | str:
-    if not WORKERS.fullmatch(str(value)) or value == 0:
+    if not WORKERS.fullmatch(str(value)):
         raise ValueError(f"{value!r} is no number of workers; allowed: 2, 'cores', '2*cores', '1..2*cores'")
     return value
 
@@ -114,7 +114,7 @@ class RunOptions(_Strict):
 
 
 class Grid(_Strict):
-    """A product of problems, data options and run options."""
+    """A product of problems, data and run options; ``solve = false`` where only speed is asked for."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     problem: Many[Annotated[str, _one_of("problem", lambda: hogwild.problems.PROBLEMS)]]
@@ -123,6 +123,7 @@ class Grid(_Strict):
     dtype: Many[Literal["float64", "float32"]] = ["float64"]
     data: dict[str, Many[Scalar]] = {}
     run: RunOptions
+    solve: bool = True
     replicates: PositiveInt | None = None
     workers_limit: Workers | None = None
 

@@ -25,18 +25,12 @@ class Interval(NamedTuple):
 
 
 def time_to_target(history: ArrayLike, target: float) -> float:
-    """Return when the suboptimality first reached the target, ``inf`` if it never did.
+    """Return when the suboptimality first reached the (positive) target, ``inf`` if it never did.
 
-    Between two checkpoints the time is read off the straight line through both in the logarithm of the
-    suboptimality (in the suboptimality itself where the later one is not positive; where the earlier one is
-    infinite, the later checkpoint's time counts). Only the first crossing counts, whatever comes after it.
-
-    Parameters
-    ----------
-    history : array_like of shape (checkpoints, 2)
-        Rows of (train_seconds, suboptimality) in order of time; rows with unknown suboptimality are left out.
-    target : float
-        A positive suboptimality.
+    ``history`` holds rows of (train_seconds, suboptimality) in order of time; rows with unknown suboptimality
+    are left out. Between two checkpoints the time is read off the straight line through both in the logarithm
+    of the suboptimality (in the suboptimality itself where the later one is not positive; where the earlier
+    one is infinite, the later checkpoint's time counts). Only the first crossing counts.
     """
     if not target > 0:
         raise ValueError(f"target must be positive, not {target}")

@@ -14,7 +14,6 @@ import pandas as pd
 from experiments import statistics
 
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
-UNITS = {"seconds": "train_seconds", "updates": "updates"}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
 RUN = ["backend", "workers", "sampling", *STEP, "batch_size", "gradient_threshold", "epochs"]
@@ -55,15 +54,14 @@ def load(directory: Path) -> Run:
     trials["seconds_per_epoch"] = trials["train_seconds"] * trials["n_examples"] / trials["updates"]
     diverged = trials["status"] == "diverged"
     trials[QUALITY] = trials[QUALITY].astype(float).mask(diverged, math.inf)
-    reached: dict[str, dict[str, float]] = {f"{unit}_to_{name}": {} for unit in UNITS for name in TARGETS}
-    for trial, rows in groups(history.dropna(subset="suboptimality"), "trial"):
-        for unit, clock in UNITS.items():
-            curve = rows[[clock, "suboptimality"]].to_numpy()
-            for name, target in TARGETS.items():
-                reached[f"{unit}_to_{name}"][trial] = statistics.time_to_target(curve, target)
-    for column, times in reached.items():
-        found = trials["trial"].map(times).astype(float)
-        trials[column] = found.mask(diverged & found.notna(), math.inf)
+    curves = list(groups(history.dropna(subset="suboptimality"), "trial"))
+    for name, target in TARGETS.items():
+        for unit, clock in (("seconds", "train_seconds"), ("updates", "updates")):
+            times = {
+                t: statistics.time_to_target(rows[[clock, "suboptimality"]], target) for t, rows in curves
+            }
+            found = trials["trial"].map(times).astype(float)
+            trials[f"{unit}_to_{name}"] = found.mask(diverged & found.notna(), math.inf)
     return Run(trials, history, environment)
 
 
@@ -106,16 +104,15 @@ def ratio(
     """Divide a value of one kind of trial by another's, in pairs that saw the same data in the same order.
 
     A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
-    These columns are returned, with ``value``, the worse ``status``, and the lower ``spin_efficiency`` of the
-    pair's parallel trials.
+    These columns are returned, with ``value``, the worse ``status``, and the lower ``spin_efficiency``: of
+    both trials where a speed is compared, of the parallel ones where the quality of a result is.
     """
     on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
     how = {value: "median", "updates": "median", "spin_efficiency": "min", "status": "first"}
     sides = []
     for side in (numerator, denominator):
         trials = select(run, {**where, **side}).dropna(subset=value)
-        trials = trials.assign(spin_efficiency=trials["spin_efficiency"].where(trials["workers"] > 1))
-        sides.append(trials.groupby(on, dropna=False, as_index=False).agg(how))
+        sides.append(_spun(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
     pairs = sides[0].merge(sides[1], on=on, suffixes=("", "_below"))
     diverged = (pairs[["status", "status_below"]] == "diverged").any(axis=1)
     if value in QUALITY:
@@ -125,6 +122,12 @@ def ratio(
         spin_efficiency=pairs[["spin_efficiency", "spin_efficiency_below"]].min(axis=1),
         status=pairs["status"].mask(diverged, "diverged"),
     )
+
+
+def _spun(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Forget the spin test before trials that it says nothing about: the quality of one worker's result."""
+    matters = (trials["workers"] > 1) | (value not in QUALITY)
+    return trials.assign(spin_efficiency=trials["spin_efficiency"].where(matters))
 
 
 def _same(updates: pd.Series, others: pd.Series) -> pd.Series:
@@ -151,7 +154,7 @@ def spread(run: Run, value: str, over: list[str], where: Filter, step_range: flo
     """
     on = [column for column in KEY if column not in over]
     found = []
-    for key, group in groups(select(run, where).dropna(subset=value), on):
+    for key, group in groups(_spun(select(run, where).dropna(subset=value), value), on):
         kept = group[_same(group["updates"], group["updates"].max()) | (group["status"] == "diverged")]
         windows, sizes = [kept], kept["step_size"]
         if step_range:
@@ -159,7 +162,7 @@ def spread(run: Run, value: str, over: list[str], where: Filter, step_range: flo
             windows = [kept[(sizes / low).between(1, step_range * 1.01)] for low in lows]
         if windows and len(kept.drop_duplicates(over)) > 1:
             smallest = min(float(statistics.ratio(some[value].max(), some[value].min())) for some in windows)
-            found.append((*key, smallest, kept["spin_efficiency"].where(kept["workers"] > 1).min()))
+            found.append((*key, smallest, kept["spin_efficiency"].min()))
     return pd.DataFrame(found, columns=[*on, *FOUND])
 
 
@@ -229,7 +232,7 @@ def number(value: float, digits: int = 3) -> str:
     """Write three significant digits, one more near 1: 0.0123, 1.004, 4.20×10⁻⁵; infinity is "never"."""
     if math.isnan(value) or math.isinf(value):
         return "–" if math.isnan(value) else "never"
-    digits += digits > 2 and 0.95 < value < 1.05
+    digits += digits > 2 and 0.99 < value < 1.01
     mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
     if -4 < int(power) < 7:
         return f"{value:,.{max(digits - 1 - int(power), 0)}f}" if value else "0"
@@ -254,19 +257,14 @@ def cores(run: Run) -> str:
     return f"{run.cores} core{'s' if run.cores > 1 else ''}"
 
 
-def commit(run: Run) -> str:
-    """Name the commit that was measured, and whether files had been changed since."""
-    git = run.environment.get("git") or {}
-    return str(git.get("commit") or "unknown")[:10] + (" (changed)" if git.get("dirty") else "")
-
-
 def machine(run: Run) -> str:
-    """Name the machine, its cores and the commit."""
-    return f"{run.environment['machine']['cpu_model']}, {cores(run)}, commit {commit(run)}"
+    """Name the machine, its cores, and the commit with whether files had been changed since."""
+    git = run.environment.get("git") or {}
+    commit = str(git.get("commit") or "unknown")[:10] + (" (changed)" if git.get("dirty") else "")
+    return f"{run.environment['machine']['cpu_model']}, {cores(run)}, commit {commit}"
 
 
 def disturbed(trials: pd.DataFrame) -> str:
-    """Say in how many parallel trials a core was not free; empty if in none."""
-    parallel = trials[(trials["workers"] > 1) & trials["status"].isin(["ok", "timeout", "diverged"])]
-    taken = int((parallel["spin_efficiency"] < FREE_CORES).sum())
-    return f"{taken} of {len(parallel)} parallel trials while two cores were not really free" if taken else ""
+    """Say in how many trials a core was not free; empty if in none."""
+    taken = int((trials["spin_efficiency"] < FREE_CORES).sum())
+    return f"{taken} of {len(trials)} trials while two cores were not really free" if taken else ""

@@ -27,6 +27,7 @@ class Workload:
     dataset: str
     data: tuple[tuple[str, Scalar], ...]
     data_seed: int
+    solve: bool = True
 
     @property
     def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int]:
@@ -82,14 +83,14 @@ def data(dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int) -
 
 @functools.lru_cache(maxsize=2)
 def build(workload: Workload) -> Built:
-    """Build and solve a workload's problem; the last two are kept."""
+    """Build a workload's problem and solve it, if asked to; the last two are kept."""
     train, test = data(*workload.data_key)
     kind = hogwild.problems.PROBLEMS[workload.problem]
     make: Callable[..., Any] = functools.partial(
         kind.from_data, l2=workload.l2, dtype=np.dtype(workload.dtype)
     )
     problem = make(train.X, train.y, true_weights=train.true_weights)
-    optimum = problem.solve()
+    optimum = problem.solve() if workload.solve else None
     sparsity = problem.sparsity()
     chosen = dict(workload.data)
     cells = problem.n_examples * problem.n_features
@@ -106,10 +107,11 @@ def build(workload: Workload) -> Built:
         "rho": sparsity.rho,
         "rho_error": sparsity.rho_error,
         "objective_zero": problem.objective_at_zero,
-        "optimum": optimum.objective,
-        "optimum_certificate": optimum.certificate,
-        "optimum_error": optimum.value,
     }
+    if optimum is not None:
+        columns["optimum"] = optimum.objective
+        columns["optimum_certificate"] = optimum.certificate
+        columns["optimum_error"] = optimum.value
     return Built(problem, None if test is None else make(test.X, test.y), columns)
 
 

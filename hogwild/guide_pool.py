@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hogwild.linear import NoPenalty
+from hogwild.linear import NoPenalty, passes
 from hogwild.losses import derivative
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
@@ -45,7 +45,7 @@ def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
 
 
 def batch_step(
-    weights: Any, loss: Any, slopes: Any, threshold: float, rate: float, rows: list[tuple[Any, Any, float]]
+    weights: Any, loss: Any, slopes: Any, threshold: Any, rate: float, rows: list[tuple[Any, Any, float]]
 ) -> None:
     """Take one mini-batch step in place, on the components of the averaged gradient that are large enough.
 
@@ -55,7 +55,8 @@ def batch_step(
     loss : a record of `hogwild.losses`
     slopes : ndarray of shape (n_features,), or None
         2 λ / d_u of the degree-scaled penalty.
-    threshold, rate : float
+    threshold : a record of `hogwild.linear`
+    rate : float
     rows : list of (indices, values, target)
     """
     touched = np.concatenate([indices for indices, _, _ in rows])
@@ -68,7 +69,7 @@ def batch_step(
     if len(rows) > 1:
         touched, places = np.unique(touched, return_inverse=True)  # a coordinate once, with its sum
         gradient = np.bincount(places.ravel(), gradient)
-    large = np.abs(gradient) > threshold
+    large = passes(threshold, gradient) | np.zeros(gradient.size, bool)
     weights[touched[large]] -= (rate * gradient[large]).astype(weights.dtype)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from hogwild.atomics import load
 from hogwild.compiling import compiled
-from hogwild.linear import coefficient, component, coordinate, fetch_ahead, support
+from hogwild.linear import coefficient, component, coordinate, fetch_ahead, idle, passes, support
 from hogwild.policies import add, enter, leave
-from hogwild.sampling import epoch_key, example, examples_at
+from hogwild.sampling import epoch_key, example, examples_at, scattered
 from hogwild.steps import step_at
 
 AHEAD = 10  # updates between asking for a row and using it
@@ -21,21 +21,21 @@ def run_examples(
     """Perform the updates at positions begin … end-1 of an epoch, one example each."""
     examples = problem.targets.size
     key = epoch_key(sampling.seed, epoch)
-    limit = problem.threshold
     order = examples_at(sampling, examples, key, begin, end)
     for place in range(end - begin):
-        if place + AHEAD < end - begin:
+        if scattered(sampling) and place + AHEAD < end - begin:
             fetch_ahead(problem, np.uint64(order[place + AHEAD]))
         chosen = np.uint64(order[place])
         rate = weights.dtype.type(step_at(step, epoch + (begin + place) / examples))
         first, last = support(problem, chosen)
         enter(policy)
         scalar = coefficient(problem, chosen, first, last, weights)
-        for entry in range(first, last):
-            touched = coordinate(problem, entry)
-            slope = component(problem, entry, scalar, load(weights, touched))
-            if abs(slope) > limit:
-                add(policy, weights, touched, -rate * slope)
+        if not idle(problem, scalar):
+            for entry in range(first, last):
+                touched = coordinate(problem, entry)
+                slope = component(problem, entry, scalar, load(weights, touched))
+                if passes(problem.threshold, slope):
+                    add(policy, weights, touched, -rate * slope)
         leave(policy)
 
 
@@ -59,7 +59,6 @@ def run_batches(
     """
     examples = problem.targets.size
     key = epoch_key(sampling.seed, epoch)
-    limit = problem.threshold
     for batch in range(begin, end, batch_size):
         stop = min(batch + batch_size, end)
         rate = weights.dtype.type(step_at(step, epoch + batch / examples))
@@ -81,6 +80,6 @@ def run_batches(
                 gradient[touched] = (
                     0  # a coordinate that several examples share is applied at its first visit
                 )
-                if abs(slope) > limit:
+                if passes(problem.threshold, slope):
                     add(policy, weights, touched, -rate * slope)
         leave(policy)

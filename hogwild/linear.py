@@ -6,7 +6,7 @@ import numpy as np
 
 from hogwild.atomics import CACHE_LINE, load, prefetch
 from hogwild.compiling import generic, inlined
-from hogwild.losses import derivative
+from hogwild.losses import derivative, rests
 
 _LANES = np.uint64(4)
 
@@ -30,7 +30,7 @@ class LinearRows(NamedTuple):
     targets: Any
     loss: Any
     penalty: Any
-    threshold: Any  # component updates happen only where |gradient| exceeds it
+    threshold: Any
 
 
 @generic
@@ -49,6 +49,46 @@ def _(penalty, coordinate, weight):
 
 
 @generic
+def charges(penalty: Any) -> Any:
+    """Return whether a penalty moves weights that the loss leaves alone."""
+
+
+@charges.of(NoPenalty)
+def _(penalty):
+    return False
+
+
+@charges.of(DegreeScaled)
+def _(penalty):
+    return True
+
+
+class EveryComponent(NamedTuple):
+    """Every component of a gradient is applied."""
+
+
+class LargeComponents(NamedTuple):
+    """Only components larger than a limit are applied: the tutorial's option, with 0.01."""
+
+    limit: Any
+
+
+@generic
+def passes(threshold: Any, slope: Any) -> Any:
+    """Return whether a component of the gradient is applied."""
+
+
+@passes.of(EveryComponent)
+def _(threshold, slope):
+    return True
+
+
+@passes.of(LargeComponents)
+def _(threshold, slope):
+    return abs(slope) > threshold.limit
+
+
+@generic
 def support(problem: Any, example: Any) -> Any:
     """Return the range (start, end) of the entries that an example touches."""
 
@@ -61,6 +101,11 @@ def fetch_ahead(problem: Any, example: Any) -> Any:
 @generic
 def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any) -> Any:
     """Read phase: return the one scalar that an update needs of the current weights."""
+
+
+@generic
+def idle(problem: Any, scalar: Any) -> Any:
+    """Return whether the scalar says that the update has nothing to write."""
 
 
 @generic
@@ -92,6 +137,11 @@ def _(problem, example):
 def _(problem, example, start, end, weights):
     margin = dot(problem.indices, problem.values, start, end, weights)
     return weights.dtype.type(derivative(problem.loss, margin, problem.targets[example]))
+
+
+@idle.of(LinearRows)
+def _(problem, scalar):
+    return rests(problem.loss, scalar) and not charges(problem.penalty)
 
 
 @coordinate.of(LinearRows)

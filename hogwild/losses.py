@@ -40,6 +40,21 @@ def _(loss, margin, target):
     return -target if target * margin < 1.0 else 0.0 * target
 
 
+@generic
+def rests(loss: Any, slope: Any) -> Any:
+    """Return whether an example is content: only the hinge loss has a flat part."""
+
+
+@rests.of(SquaredLoss, LogisticLoss)
+def _(loss, slope):
+    return False
+
+
+@rests.of(HingeLoss)
+def _(loss, slope):
+    return slope == 0
+
+
 def values(loss: Any, margins: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return the losses, elementwise in float64."""
     margins = margins.astype(np.float64, copy=False)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from hogwild import checks, losses
 from hogwild.compiling import user_cache
 from hogwild.datasets.record import content_hash
-from hogwild.linear import DegreeScaled, LinearRows, NoPenalty
+from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
 from hogwild.optimum import Optimum, solve
 from hogwild.sparsity import Sparsity, sparsity_of
 
@@ -168,10 +168,9 @@ class LinearProblem:
         penalty: Any = NoPenalty()
         if self.l2:
             penalty = DegreeScaled((2 * self.l2 / np.maximum(self.degrees, 1)).astype(self.dtype))
-        unsigned = X.indptr.astype(np.int64, copy=False).view(np.uint64)
-        return LinearRows(
-            unsigned, X.indices.view(np.uint32), X.data, y, self.loss, penalty, self.dtype.type(threshold)
-        )
+        chosen: Any = LargeComponents(self.dtype.type(threshold)) if threshold else EveryComponent()
+        starts = X.indptr.astype(np.int64, copy=False).view(np.uint64)
+        return LinearRows(starts, X.indices.view(np.uint32), X.data, y, self.loss, penalty, chosen)
 
     def __repr__(self) -> str:
         return (

@@ -105,6 +105,21 @@ def _(sampling, count, key, position):
     return np.uint64(position)  # the rows themselves were reordered
 
 
+@generic
+def scattered(sampling: Any) -> Any:
+    """Return whether neighbouring positions stand for rows far apart, worth asking for ahead of their use."""
+
+
+@scattered.of(WithReplacement, FreshPermutation)
+def _(sampling):
+    return True
+
+
+@scattered.of(ShuffledOnce)
+def _(sampling):
+    return False
+
+
 @inlined
 def examples_at(sampling: Any, count: Any, key: Any, begin: Any, end: Any) -> Any:
     """Return the examples at positions begin … end-1 of an epoch, shape (end - begin,)."""

@@ -22,7 +22,7 @@ GUIDE = {
 def kernels(run: tables.Run) -> style.Drawn:
     """Draw the time per non-zero as bars: ours and scikit-learn's, each in each order."""
     trials = tables.select(run, {"experiment": "kernels"})
-    workload = ["problem", "dataset", "n_features"]
+    workload = ["problem", "dataset", "n_features", "l2"]
     table = tables.summarise(trials, [*workload, "backend", "workers", "sampling"], "ns_per_nonzero")
     shown = list(tables.groups(table, workload))
     if not shown:
@@ -30,7 +30,7 @@ def kernels(run: tables.Run) -> style.Drawn:
     sizes = [len(rows) + 2.6 for _, rows in shown]
     figure = Figure(figsize=(style.COLUMN, 0.155 * sum(sizes) + 0.2))
     axes = figure.subplots(len(shown), squeeze=False, height_ratios=sizes).ravel()
-    for panel, ((problem, dataset, n_features), rows) in zip(axes, shown, strict=True):
+    for panel, ((problem, dataset, n_features, l2), rows) in zip(axes, shown, strict=True):
         rows = rows.sort_values("median", ascending=False)
         for place, row in enumerate(tables.rows(rows)):
             look, whiskers = style.look(row.backend), [[row.median - row.low], [row.high - row.median]]
@@ -44,7 +44,9 @@ def kernels(run: tables.Run) -> style.Drawn:
         names = [f"{_name(row)}{_order(row)}" for row in tables.rows(rows)]
         panel.set_yticks(range(len(rows)), names, fontsize=6.2)
         panel.set_xlim(0, 1.16 * rows["high"].max())
-        panel.set_title(f"{problem}, {dataset},\n{n_features:,.0f} features".replace("_", " "), fontsize=7)
+        penalty = f"penalty {l2:g}" if l2 else "no penalty"
+        title = f"{problem}, {dataset},\n{n_features:,.0f} features, {penalty}"
+        panel.set_title(title.replace("_", " "), fontsize=7)
         panel.grid(visible=False, axis="y")
     axes[-1].set_xlabel("time per non-zero and epoch (ns)")
     return figure, trials

@@ -24,7 +24,12 @@ RC = {
     "figure.constrained_layout.use": True, "svg.fonttype": "path",
     "svg.hashsalt": "hogwild",  # the same ids, hence the same file, every time
 }  # fmt: skip
-MANTISSAS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 5), (1, 3)
+MANTISSAS = [
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, *range(4, 10)),
+    (1, 1.5, 2, 3, 4, 6, 8),
+    (1, 2, 5),
+    (1, 3),
+]
 DOTTED: dict[str, Any] = {"color": "0.4", "linestyle": (0, (1, 2))}
 BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.2}
 

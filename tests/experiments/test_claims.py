@@ -20,7 +20,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def test_every_claim_of_the_issue_is_in_the_ledger() -> None:
-    wanted = {*PARALLEL, "H25", "H26", "K1", "K2", "K4"}
+    wanted = {*PARALLEL, "H25", "H26", "K1", "K2", "K4", "K5"}
     assert set(claims.NAMES) == wanted
     assert all(claim.source and claim.claimed and claim.unit for claim in claims.ledger())
 
@@ -75,13 +75,14 @@ def test_an_interval_across_the_threshold_decides_nothing(tmp_path: Path) -> Non
 
 def test_without_two_free_cores_parallel_claims_are_not_measurable(tmp_path: Path) -> None:
     found = verdicts(tmp_path, replicates=3, spin=0.9)
-    assert {name for name, verdict in found.items() if verdict == "not measurable here"} == PARALLEL
+    timed = {"K1", "K2", "K4", "K5"}  # a neighbour may have had the core of the one worker
+    assert {name for name, verdict in found.items() if verdict == "not measurable here"} == PARALLEL | timed
     reason = claims.read(tmp_path).set_index("claim")["reason"]["K3"]
     assert reason.startswith("0 of 3 comparisons had two cores really free")
 
 
 def test_on_one_core_parallel_claims_are_not_measurable(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, experiments=("kernels",), cores=1)
+    found = verdicts(tmp_path, experiments=("kernels",), cores=1, spin=float("nan"))
     assert found["K3"] == "not measurable here"
     assert found["K1"] == "supported"
     assert "this machine has 1" in claims.read(tmp_path).set_index("claim")["reason"]["K3"]
@@ -93,11 +94,11 @@ def test_two_replicates_are_not_enough(tmp_path: Path) -> None:
 
 def test_a_fast_backend_with_worse_weights_does_not_support_the_claim(tmp_path: Path) -> None:
     fake_run.write(tmp_path, experiments=("guide",), replicates=3)
-    assert claims.judge(tmp_path).set_index("claim")["verdict"]["K4"] == "supported"
+    assert claims.judge(tmp_path).set_index("claim")["verdict"]["K5"] == "supported"
     frame = pd.read_csv(tmp_path / "trials.csv")
     frame.loc[frame["backend"] == "hogwild_threads", "weight_error_l1"] *= 1.5
     frame.to_csv(tmp_path / "trials.csv", index=False)
-    found = claims.judge(tmp_path).set_index("claim").loc["K4"]
+    found = claims.judge(tmp_path).set_index("claim").loc["K5"]
     assert found["verdict"] == "contradicted"
     assert "weight error l1" in found["reason"]
 
@@ -107,13 +108,13 @@ def test_a_fast_backend_with_worse_weights_does_not_support_the_claim(tmp_path: 
     [
         ("at_most = 2.0", "either at_least or at_most"),
         ("colour = 1", "C1: colour"),
-        ("over = ['workers']", "takes no over"),
-        ("where = { wrokers = 1 }", "wrokers is no column"),
+        ("over = ['workers']", "either over, or numerator and denominator"),
+        ("where = { wrokers = 1 }", "C1: where.wrokers"),
     ],
 )
 def test_a_bad_entry_is_named(tmp_path: Path, line: str, message: str) -> None:
     entry = '[[claim]]\nid = "C1"\ntitle = ""\nsource = ""\nclaimed = ""\nunit = ""\n'
-    entry += 'kind = "ratio"\nvalue = "updates"\n'
+    entry += 'value = "updates"\n'
     entry += "numerator = { workers = 1 }\ndenominator = { workers = 2 }\nat_least = 1.0\n"
     path = tmp_path / "ledger.toml"
     path.write_text(entry)

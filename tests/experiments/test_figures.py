@@ -57,7 +57,7 @@ def test_a_caption_tells_of_disturbed_and_timed_out_trials(tmp_path: Path) -> No
     run = tables.load(fake_run.write(tmp_path, experiments=("workers",), replicates=2, spin=0.9))
     source = figures.source(run, run.trials)
     assert "4 timeout" in source
-    assert "36 of 36 parallel trials while two cores were not really free" in source
+    assert "52 of 52 trials while two cores were not really free" in source
 
 
 def test_every_figure_has_a_text() -> None:
