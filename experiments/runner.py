@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
+from threadpoolctl import threadpool_limits
 
 import hogwild
 from experiments import journal, machine, peers, workloads
@@ -113,7 +114,8 @@ def run(
     """
     trials = list(trials)
     console = console or Console(stderr=True)
-    with machine.exclusive():
+    # idle BLAS threads go on spinning for a while on cores that workers are to have for themselves
+    with machine.exclusive(), threadpool_limits(limits=1):
         directory.mkdir(parents=True, exist_ok=True)
         records = _open(directory, preset, command, fresh=fresh)
         names, keys = {trial.experiment for trial in trials}, {trial.key for trial in trials}

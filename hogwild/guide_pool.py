@@ -16,7 +16,7 @@ from hogwild.losses import derivative
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
 from hogwild.steps import StepSize, in_epoch, step_at
-from hogwild.teams import WorkerDied, end_with_parent, process_context
+from hogwild.teams import WorkerDied, end_with_parent, process_context, without_script
 from hogwild.work import STOP, Plan, Report, Segment, pin
 
 _LOOK_SECONDS = 0.1
@@ -106,7 +106,8 @@ class PoolTeam:
         for worker in range(plan.workers):
             tickets.put(worker)
         self._others = set(multiprocessing.active_children())
-        self._pool = context.Pool(plan.workers, _initialise, (handle, tickets, cores))
+        with without_script():
+            self._pool = context.Pool(plan.workers, _initialise, (handle, tickets, cores))
         # a pool replaces a worker that dies and waits for its lost task for ever, so we watch them ourselves
         self._processes = [child for child in multiprocessing.active_children() if child not in self._others]
         try:

@@ -6,12 +6,21 @@ import numpy as np
 
 from hogwild.atomics import load
 from hogwild.compiling import compiled
-from hogwild.linear import coefficient, component, coordinate, fetch_ahead, idle, passes, support
+from hogwild.linear import (
+    coefficient,
+    component,
+    coordinate,
+    fetch_ahead,
+    fetch_far_ahead,
+    idle,
+    passes,
+    support,
+)
 from hogwild.policies import add, enter, leave
 from hogwild.sampling import epoch_key, example, examples_at, scattered
 from hogwild.steps import step_at
 
-AHEAD = 10  # updates between asking for a row and using it
+AHEAD = 8  # updates between asking for a row and using it
 
 
 @compiled
@@ -23,7 +32,8 @@ def run_examples(
     key = epoch_key(sampling.seed, epoch)
     order = examples_at(sampling, examples, key, begin, end)
     for place in range(end - begin):
-        if scattered(sampling) and place + AHEAD < end - begin:
+        if scattered(sampling) and place + 2 * AHEAD < end - begin:
+            fetch_far_ahead(problem, np.uint64(order[place + 2 * AHEAD]))
             fetch_ahead(problem, np.uint64(order[place + AHEAD]))
         chosen = np.uint64(order[place])
         rate = weights.dtype.type(step_at(step, epoch + (begin + place) / examples))

@@ -99,6 +99,11 @@ def fetch_ahead(problem: Any, example: Any) -> Any:
 
 
 @generic
+def fetch_far_ahead(problem: Any, example: Any) -> Any:
+    """Prefetch what `fetch_ahead` will read of an example."""
+
+
+@generic
 def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any) -> Any:
     """Read phase: return the one scalar that an update needs of the current weights."""
 
@@ -126,11 +131,16 @@ def _(problem, example):
 @fetch_ahead.of(LinearRows)
 def _(problem, example):
     start, end = np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
-    prefetch(problem.targets, example)
     for entry in range(start, end, np.uint64(CACHE_LINE // problem.indices.itemsize)):
         prefetch(problem.indices, entry)
     for entry in range(start, end, np.uint64(CACHE_LINE // problem.values.itemsize)):
         prefetch(problem.values, entry)
+
+
+@fetch_far_ahead.of(LinearRows)
+def _(problem, example):
+    prefetch(problem.indptr, example)
+    prefetch(problem.targets, example)
 
 
 @coefficient.of(LinearRows)

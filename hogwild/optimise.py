@@ -193,11 +193,6 @@ def minimize(
         Naming the argument, what was given and what is allowed, before any work starts.
     WorkerDied
         If a worker process ends before its work is done.
-
-    Notes
-    -----
-    With ``backend="hogwild_processes"`` or ``"pool"`` a script needs the usual ``if __name__ == "__main__":``
-    guard.
     """
     if not isinstance(problem, LinearProblem):
         raise TypeError(

@@ -8,10 +8,13 @@ the training clock.
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,6 +126,11 @@ class _CrewTeam:
     def _died(self, worker: int) -> str | None:
         """Return how a worker ended, if it did without a word."""
 
+    def _how_it_ended(self, worker: int) -> str:
+        """Return how a worker ended whose pipe is closed; its exit code may come a moment later."""
+        wait(self._sentinels()[worker : worker + 1], _FAREWELL_SECONDS)
+        return self._died(worker) or f"worker {worker} closed its connection"
+
     def _sentinels(self) -> list[Any]:
         return []
 
@@ -133,7 +141,7 @@ class _CrewTeam:
             try:
                 message = self._connections[worker].recv()
             except (EOFError, ConnectionResetError):
-                raise WorkerDied(self._died(worker) or f"worker {worker} closed its connection") from None
+                raise WorkerDied(self._how_it_ended(worker)) from None
             if isinstance(message, str):
                 raise RuntimeError(f"worker {worker} failed:\n{message}")
             messages[worker] = message
@@ -158,7 +166,7 @@ class _CrewTeam:
             try:
                 connection.send((self._ticket, segment))
             except (BrokenPipeError, ConnectionResetError):
-                raise WorkerDied(self._died(worker) or f"worker {worker} closed its connection") from None
+                raise WorkerDied(self._how_it_ended(worker)) from None
         workers = range(len(self._connections))
         while any(self._flags[_READY + worker * _LINE] < self._ticket for worker in workers):
             self._check()
@@ -227,6 +235,17 @@ def _serve_process(
     serve(plan, worker, connection, flags, core, step)
 
 
+@contextlib.contextmanager
+def without_script() -> Iterator[None]:
+    """Start processes that do not run the caller's script again: it then needs no guard."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def process_context() -> Any:
     """Return how to start processes: from a clean server that has this package loaded, else afresh."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -255,7 +274,8 @@ class ProcessTeam(_CrewTeam):
                     daemon=True,
                     name=f"hogwild-{worker}",
                 )
-                process.start()
+                with without_script():
+                    process.start()
                 theirs.close()
                 self._processes.append(process)
             self._gather()
@@ -269,6 +289,7 @@ class ProcessTeam(_CrewTeam):
     def _died(self, worker: int) -> str | None:
         if worker >= len(self._processes) or (process := self._processes[worker]).is_alive():
             return None
+        process.join()
         return f"worker {worker} (process {process.pid}) ended early with exit code {process.exitcode}"
 
     def close(self) -> None:

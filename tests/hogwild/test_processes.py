@@ -91,6 +91,17 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
     assert new == set()
 
 
+@pytest.mark.parametrize("backend", ["hogwild_processes", "pool"])
+def test_a_script_without_a_guard_runs_once(backend):
+    """Workers do not run the caller's script again, here one that comes from standard input."""
+    script = f"""
+import hogwild, numpy as np
+problem = hogwild.problems.LeastSquares.from_data(np.eye(6), np.ones(6))
+print(sum(hogwild.minimize(problem, backend={backend!r}, workers=2, epochs=1).updates))
+"""
+    assert subprocess.check_output([sys.executable], input=script, text=True, timeout=120).split() == ["6"]
+
+
 def test_an_exception_in_a_worker_arrives_with_its_traceback(monkeypatch):
     def fail(*arguments):
         raise ZeroDivisionError("inside the worker")
