@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
 import numpy as np
 
 from hogwild.optimise import DIVERGENCE_FACTOR, Checkpoint, Result, Status
+from hogwild.work import pin, usable_cores
 
 # name -> the order in which it visits the examples: scikit-learn's default, and its shuffle=False
 PEERS = {"sklearn_sgd": "fresh_permutation", "sklearn_sgd_unshuffled": "shuffled_once"}
@@ -50,9 +52,15 @@ def fit(problem: Any, name: str, *, step_size: float, epochs: int, seed: int) ->
     """
     model = estimator(problem, name, step_size=step_size, epochs=epochs, seed=seed)
     start = _checkpoint(problem, np.zeros(problem.n_features, problem.dtype), 0, 0.0)
-    began, cpu_began = time.perf_counter(), time.process_time()
-    model.fit(problem.X, problem.y)
-    train_seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    allowed = usable_cores()
+    pin(allowed[0])  # where `serial` is pinned: cores of one machine differ
+    try:
+        began, cpu_began = time.perf_counter(), time.process_time()
+        model.fit(problem.X, problem.y)
+        train_seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    finally:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, allowed)
     weights = model.coef_.ravel()
     end = _checkpoint(problem, weights, epochs, train_seconds)
     diverged = not end.objective <= DIVERGENCE_FACTOR * start.objective
