@@ -18,10 +18,11 @@ from rich.progress import MofNCompleteColumn, Progress
 from threadpoolctl import threadpool_limits
 
 import hogwild
-from experiments import journal, machine, peers, workloads
+from experiments import journal, machine, peers, tables, workloads
 from experiments.plan import FIXED, SWEPT, Trial
 from hogwild import steps
 
+SPIN_TESTS = 6  # at most, before a trial
 PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
 TABLES_SECONDS = 5.0  # how often the CSVs follow the journal
 ADVICE = "choose another --out, or --fresh to measure again from nothing"
@@ -63,7 +64,7 @@ def execute(trial: Trial) -> Outcome:
         raise Impossible(f"needs {need:.1f} GiB of memory, {free:.1f} GiB are free")
     try:
         built = workloads.build(trial.workload)
-        spin_efficiency = machine.spin_efficiency()
+        spin_efficiency = _quiet_moment()
         result = _minimize(trial, built.problem)
     except (ImportError, ConnectionError, NotImplementedError) as error:
         raise Impossible(str(error)) from error
@@ -165,6 +166,15 @@ def _attempt(trial: Trial, execute: Callable[[Trial], Outcome]) -> Outcome:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         outcome = Outcome({"status": str(hogwild.Status.ERROR), "reason": text})
     return Outcome({**row, **outcome.columns}, outcome.history)
+
+
+def _quiet_moment() -> float:
+    """Wait a little for the cores to be really free; return the efficiency of the last spin test."""
+    for _ in range(SPIN_TESTS):
+        found = machine.spin_efficiency()
+        if not found < tables.FREE_CORES:  # nan on one core
+            break
+    return found
 
 
 def _minimize(trial: Trial, problem: Any) -> Any:

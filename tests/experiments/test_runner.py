@@ -296,3 +296,15 @@ def test_a_workload_is_built_once() -> None:
     assert plan.seed("data", 0) != plan.seed("data", 1)
     reseeded = workloads.build(replace(WORKLOAD, data_seed=8))
     assert reseeded.columns["data_hash"] != other.columns["data_hash"]
+
+
+@pytest.mark.parametrize(
+    ("efficiencies", "found", "tests"), [([0.99], 0.99, 1), ([0.6, 0.7, 0.96], 0.96, 3), ([0.5] * 9, 0.5, 6)]
+)
+def test_a_trial_waits_a_little_for_free_cores(
+    monkeypatch: pytest.MonkeyPatch, efficiencies: list[float], found: float, tests: int
+) -> None:
+    left = list(efficiencies)
+    monkeypatch.setattr(runner.machine, "spin_efficiency", lambda: left.pop(0))
+    assert runner._quiet_moment() == found
+    assert len(efficiencies) - len(left) == tests
