@@ -112,15 +112,20 @@ def test_an_exception_in_a_worker_arrives_with_its_traceback(monkeypatch):
 
 
 def test_ctrl_c_ends_a_run_and_its_workers():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        hogwild.minimize(
-            problem(examples=3000, features=50),
-            backend="hogwild_threads",
-            workers=2,
-            epochs=10**7,
-            step_size=1e-4,
-        )
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            hogwild.minimize(
+                problem(examples=3000, features=50),
+                backend="hogwild_threads",
+                workers=2,
+                epochs=10**7,
+                step_size=1e-4,
+                time_limit=60,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [thread for thread in threading.enumerate() if thread.name.startswith("hogwild")] == []
 
 
