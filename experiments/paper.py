@@ -44,7 +44,8 @@ def build(run_directory: Path) -> Path:
         shutil.copytree(run_directory / "figures", root / "run" / "figures")
         shutil.copy(run_directory / "numbers.json", root / "run")
         main = root / "paper" / "main.typ"
-        typst.compile(main, output=target, root=root, ignore_system_fonts=True)
+        # Tags for floats across columns make Typst 0.15 fail on some page breaks (its issue 8487).
+        typst.compile(main, output=target, root=root, ignore_system_fonts=True, pdf_tags=False)
     return target
 
 
