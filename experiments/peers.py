@@ -53,7 +53,7 @@ def fit(problem: Any, name: str, *, step_size: float, epochs: int, seed: int) ->
     model = estimator(problem, name, step_size=step_size, epochs=epochs, seed=seed)
     start = _checkpoint(problem, np.zeros(problem.n_features, problem.dtype), 0, 0.0)
     allowed = usable_cores()
-    pin(allowed[-1])  # where `serial` is pinned: cores of one machine differ
+    pin(allowed[0])  # where `serial` is pinned, so that both have the same core
     try:
         began, cpu_began = time.perf_counter(), time.process_time()
         model.fit(problem.X, problem.y)

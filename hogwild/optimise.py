@@ -227,7 +227,7 @@ def minimize(
     compile_seconds = warm_up(plan, step) if chosen.workers != "pool" else 0.0
     cores: list[int | None] = [None] * workers
     if pin:
-        available = usable_cores()[::-1]  # the first core serves the machine's interrupts
+        available = usable_cores()
         cores[: len(available)] = available[:workers]
     team = TEAMS[chosen.workers](plan, step, cores)
     setup_seconds = time.perf_counter() - begin
