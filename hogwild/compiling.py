@@ -59,8 +59,9 @@ def _kernel_cache() -> str:
 
 # LLVM inlines the parts of a kernel: left alone it keeps calls in the inner loop, each counting references of
 # every array passed (twice the time per update); numba's own inlining gives the same code and takes three
-# times as long to compile.
-_INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+# times as long to compile. Wrappers that nobody calls through would be a quarter of the compile time.
+_KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_INLINED: dict[str, Any] = {**_KERNEL, "forceinline": True, "no_cpython_wrapper": True}
 _interpreted = np.errstate(over="ignore")  # integers wrap around in compiled code without a word
 
 
@@ -74,13 +75,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if config.DISABLE_JIT:
         return _interpreted(function)
     folder = _kernel_cache()
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     if not folder:
-        return njit(**options)(function)
+        return njit(**_KERNEL)(function)
     previous = config.CACHE_DIR
     config.CACHE_DIR = folder
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **_KERNEL)(function)
     finally:
         config.CACHE_DIR = previous
 

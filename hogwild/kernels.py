@@ -17,7 +17,7 @@ from hogwild.linear import (
     support,
 )
 from hogwild.policies import add, enter, leave
-from hogwild.sampling import epoch_key, example, examples_at, scattered
+from hogwild.sampling import epoch_key, example, list_examples, scattered
 from hogwild.steps import step_at
 
 AHEAD = 8  # updates between asking for a row and using it
@@ -25,12 +25,23 @@ AHEAD = 8  # updates between asking for a row and using it
 
 @compiled
 def run_examples(
-    problem: Any, policy: Any, sampling: Any, step: Any, weights: Any, epoch: int, begin: int, end: int
+    problem: Any,
+    policy: Any,
+    sampling: Any,
+    step: Any,
+    weights: Any,
+    epoch: int,
+    begin: int,
+    end: int,
+    order: Any,
 ) -> None:
-    """Perform the updates at positions begin … end-1 of an epoch, one example each."""
+    """Perform the updates at positions begin … end-1 of an epoch, one example each.
+
+    ``order`` is this worker's scratch, integers of shape (end - begin,) or longer.
+    """
     examples = problem.targets.size
     key = epoch_key(sampling.seed, epoch)
-    order = examples_at(sampling, examples, key, begin, end)
+    list_examples(sampling, examples, key, begin, end, order)
     for place in range(end - begin):
         if scattered(sampling) and place + 2 * AHEAD < end - begin:
             fetch_far_ahead(problem, np.uint64(order[place + 2 * AHEAD]))
@@ -59,8 +70,8 @@ def run_batches(
     epoch: int,
     begin: int,
     end: int,
-    batch_size: int,
     gradient: Any,
+    batch_size: int,
 ) -> None:
     """Perform the updates at positions begin … end-1 of an epoch, averaged over mini-batches.
 

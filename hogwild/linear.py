@@ -131,10 +131,14 @@ def _(problem, example):
 @fetch_ahead.of(LinearRows)
 def _(problem, example):
     start, end = np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
-    for entry in range(start, end, np.uint64(CACHE_LINE // problem.indices.itemsize)):
+    entry = start
+    while entry < end:
         prefetch(problem.indices, entry)
-    for entry in range(start, end, np.uint64(CACHE_LINE // problem.values.itemsize)):
+        entry += np.uint64(CACHE_LINE // problem.indices.itemsize)
+    entry = start
+    while entry < end:
         prefetch(problem.values, entry)
+        entry += np.uint64(CACHE_LINE // problem.values.itemsize)
 
 
 @fetch_far_ahead.of(LinearRows)

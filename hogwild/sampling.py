@@ -121,11 +121,17 @@ def _(sampling):
 
 
 @inlined
+def list_examples(sampling: Any, count: Any, key: Any, begin: Any, end: Any, order: Any) -> None:
+    """Put the examples at positions begin … end-1 of an epoch into the first cells of ``order``."""
+    for place in range(end - begin):
+        order[place] = example(sampling, count, key, begin + place)
+
+
+@compiled
 def examples_at(sampling: Any, count: Any, key: Any, begin: Any, end: Any) -> Any:
     """Return the examples at positions begin … end-1 of an epoch, shape (end - begin,)."""
     order = np.empty(end - begin, np.uint32)
-    for place in range(end - begin):
-        order[place] = example(sampling, count, key, begin + place)
+    list_examples(sampling, count, key, begin, end, order)
     return order
 
 

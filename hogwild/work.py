@@ -10,7 +10,7 @@ from hogwild.kernels import run_batches, run_examples
 from hogwild.steps import StepSize, in_epoch
 
 STOP = 0  # index of the stop flag in a team's flags
-_ENTRIES_PER_BLOCK = 100_000  # a tenth of a millisecond or more: a call from Python costs a few microseconds
+_ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not asked for ahead of use
 
 
 class Plan(NamedTuple):
@@ -44,7 +44,7 @@ class Report(NamedTuple):
 
 
 def block_size(batch_size: int, nonzeros: int, examples: int) -> int:
-    """Return the number of updates per block: whole batches, about 100,000 entries."""
+    """Return the number of updates per block: whole batches, about 1,000,000 entries."""
     updates = max(1, _ENTRIES_PER_BLOCK * examples // max(nonzeros, examples))
     return max(1, updates // batch_size) * batch_size
 
@@ -58,8 +58,10 @@ def share_of(segment: Segment, worker: int, workers: int, batch_size: int) -> tu
 
 
 def scratch_for(plan: Plan) -> Any:
-    """Return a worker's private memory for the gradient of a mini-batch."""
-    return np.zeros(plan.weights.size if plan.batch_size > 1 else 0, plan.weights.dtype)
+    """Return a worker's private memory: the order of a block's examples, or the gradient of a mini-batch."""
+    if plan.batch_size == 1:
+        return np.empty(plan.block, np.uint32)
+    return np.zeros(plan.weights.size, plan.weights.dtype)
 
 
 def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Any) -> Report:
@@ -77,11 +79,11 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Any)
 
 def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Any) -> None:
     """Run the compiled loop that fits the batch size."""
-    what = (plan.problem, plan.policy, plan.sampling, step, plan.weights, epoch, begin, end)
+    what = (plan.problem, plan.policy, plan.sampling, step, plan.weights, epoch, begin, end, scratch)
     if plan.batch_size == 1:
         run_examples(*what)
     else:
-        run_batches(*what, plan.batch_size, scratch)
+        run_batches(*what, plan.batch_size)
 
 
 def warm_up(plan: Plan, step: StepSize) -> float:
