@@ -31,7 +31,7 @@ TRIAL_COLUMNS = tuple(
     objective_zero optimum optimum_certificate optimum_error objective suboptimality
     weight_error_l1 weight_error_l2
     mean_absolute_residual train_error_rate test_error_rate
-    started_at load_average spin_efficiency
+    started_at load_average spin_efficiency spin_tests
     """.split()
 )
 CHECKPOINT_COLUMNS = tuple(

@@ -64,7 +64,7 @@ def execute(trial: Trial) -> Outcome:
         raise Impossible(f"needs {need:.1f} GiB of memory, {free:.1f} GiB are free")
     try:
         built = workloads.build(trial.workload)
-        spin_efficiency = _quiet_moment()
+        spin_efficiency, spin_tests = _quiet_moment()
         result = _minimize(trial, built.problem)
     except (ImportError, ConnectionError, NotImplementedError) as error:
         raise Impossible(str(error)) from error
@@ -81,6 +81,7 @@ def execute(trial: Trial) -> Outcome:
         "updates_per_second": updates / seconds if seconds > 0 else None,
         "ns_per_nonzero": 1e9 * seconds / nonzeros if nonzeros > 0 else None,
         "spin_efficiency": spin_efficiency,
+        "spin_tests": spin_tests,
     }
     del columns["epoch"]
     if result.status != hogwild.Status.DIVERGED:
@@ -168,13 +169,12 @@ def _attempt(trial: Trial, execute: Callable[[Trial], Outcome]) -> Outcome:
     return Outcome({**row, **outcome.columns}, outcome.history)
 
 
-def _quiet_moment() -> float:
-    """Wait a little for the cores to be really free; return the efficiency of the last spin test."""
-    for _ in range(SPIN_TESTS):
-        found = machine.spin_efficiency()
-        if not found < tables.FREE_CORES:  # nan on one core
-            break
-    return found
+def _quiet_moment() -> tuple[float, int]:
+    """Wait a little for the cores to be really free; return the last spin test's efficiency, and how many."""
+    tests, found = 0, 0.0
+    while tests < SPIN_TESTS and found < tables.FREE_CORES:  # a nan, on one core, is not below
+        tests, found = tests + 1, machine.spin_efficiency()
+    return found, tests
 
 
 def _minimize(trial: Trial, problem: Any) -> Any:

@@ -23,6 +23,8 @@ FAMILIES = {
     "guide": "costs:guide",
 }
 NAMES = tuple(FAMILIES)
+# kind of file -> metadata: nothing that differs between two drawings of the same numbers
+UNSTAMPED: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 def draw(run_directory: Path) -> list[Path]:
@@ -45,15 +47,17 @@ def draw(run_directory: Path) -> list[Path]:
         drawer = getattr(importlib.import_module(f"experiments.figures.{module}"), function)
         with context(["default", style.RC]):
             drawn = drawer(run)
-            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                file = folder / f"{name}.{kind}"
-                if drawn is None:
+            files = [folder / f"{name}.{kind}" for kind in UNSTAMPED]
+            if drawn is None:
+                for file in files:
                     file.unlink(missing_ok=True)
-                else:
-                    drawn[0].savefig(file, dpi=200, metadata=metadata)
-                    paths.append(file)
-        if drawn is not None:
-            captions[name] = {"text": texts[name], "source": source(run, drawn[1])}
+                continue
+            caption = captions[name] = {"text": texts[name], "source": source(run, drawn[1])}
+            style.sign(drawn[0], caption["source"])
+            for file, metadata in zip(files, UNSTAMPED.values(), strict=True):
+                signed: dict[str, str | None] = {**metadata, "Description": " ".join(caption.values())}
+                drawn[0].savefig(file, dpi=200, bbox_inches="tight", pad_inches=0.02, metadata=signed)
+            paths += files
     said = json.dumps(captions, indent=1, ensure_ascii=False)
     (folder / "captions.json").write_text(said + "\n", encoding="utf-8")
     return paths

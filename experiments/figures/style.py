@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +81,12 @@ def panels(count: int, per_row: int, height: float, unit: str, **options: Any) -
     for unused in axes.ravel()[count:]:
         unused.remove()
     return figure, list(axes.ravel()[:count])
+
+
+def sign(figure: Figure, text: str) -> None:
+    """Write below a figure where its numbers come from, so that a picture on its own still says it."""
+    lines = textwrap.wrap(text, int(28 * figure.get_figwidth()))
+    figure.text(0.0, -0.01, "\n".join(lines), fontsize=4.8, color="0.35", ha="left", va="top")
 
 
 def log_axis(axes: Axes, which: str, values: Any, *, pad: float = 0.08, most: int = 6) -> None:

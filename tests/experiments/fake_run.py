@@ -243,5 +243,6 @@ def _trial(
         "started_at": "2026-01-01T00:00:00Z",
         "load_average": 0.5,
         "spin_efficiency": spin,
+        "spin_tests": 1,
     }
     return cell | row | {"trial": trial, "replicate": replicate, "nonzeros": nonzeros}, rows

@@ -306,5 +306,5 @@ def test_a_trial_waits_a_little_for_free_cores(
 ) -> None:
     left = list(efficiencies)
     monkeypatch.setattr(runner.machine, "spin_efficiency", lambda: left.pop(0))
-    assert runner._quiet_moment() == found
+    assert runner._quiet_moment() == (found, tests)
     assert len(efficiencies) - len(left) == tests
