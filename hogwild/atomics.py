@@ -9,9 +9,11 @@ import inspect
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -96,6 +98,14 @@ def exchange(array: Any, index: Any, value: Any) -> Any:
         return previous
 
 
+def fetch_add(array: Any, index: Any, value: Any) -> Any:
+    """Add to one cell and return what was there, as one step."""
+    with _interpreter_lock:
+        previous = array[index]
+        array[index] += value
+        return previous
+
+
 _register_load(load, "monotonic")
 _register_load(load_acquire, "acquire")
 _register_store(store, "monotonic")
@@ -106,6 +116,13 @@ _register_store(store_release, "release")
 def _emit_exchange(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     value = _value(context, builder, signature, arguments)
     return builder.atomic_rmw("xchg", _element(context, builder, signature, arguments), value, "acquire")
+
+
+@_twin(fetch_add, lambda array, index, value: array.dtype)
+def _emit_fetch_add(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    value = _value(context, builder, signature, arguments)
+    kind = "fadd" if isinstance(signature.args[0].dtype, types.Float) else "add"
+    return builder.atomic_rmw(kind, _element(context, builder, signature, arguments), value, "monotonic")
 
 
 def prefetch(array: Any, index: Any) -> None:
@@ -140,6 +157,30 @@ def _emit_pause(context: Any, builder: Any, signature: Any, arguments: Any) -> A
     signature_type = ir.FunctionType(ir.VoidType(), [parameter.type for parameter in parameters])
     builder.call(cgutils.get_or_insert_function(builder.module, signature_type, name), parameters)
     return context.get_dummy_value()
+
+
+def keep() -> None:
+    """Do nothing, in a way that the compiler may not leave out: the body of a loop that only takes time."""
+
+
+@_twin(keep, lambda: types.void)
+def _emit_keep(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    nothing = ir.FunctionType(ir.VoidType(), [])
+    builder.asm(nothing, "", "", [], side_effect=True)
+    return context.get_dummy_value()
+
+
+def ticks() -> Any:
+    """Return a clock of the core itself, in units of its own: cheap enough to read within an update."""
+    return np.uint64(time.perf_counter_ns())
+
+
+@_twin(ticks, lambda: types.uint64)
+def _emit_ticks(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.IntType(64), []), "llvm.readcyclecounter"
+    )
+    return builder.call(function, [])
 
 
 def give_way() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hogwild.guide_pool import PoolTeam
-from hogwild.policies import global_lock, unguarded
+from hogwild.policies import atomic, global_lock, private, turns, unguarded, variable_locks
 from hogwild.teams import CallerTeam, ProcessTeam, ThreadTeam
 
 
@@ -37,38 +37,53 @@ TEAMS: dict[str, Any] = {
     "processes": ProcessTeam,
     "pool": PoolTeam,
 }
-POLICIES: dict[str, Callable[[], Any]] = {"unguarded": unguarded, "global_lock": global_lock}
-BACKENDS: dict[str, Backend] = {
-    backend.name: backend
-    for backend in (
-        Backend("serial", "caller", "unguarded", "identical", "one worker, the caller itself"),
-        Backend(
-            "locked",
-            "threads",
-            "global_lock",
-            "statistical",
-            "threads; one lock around read, compute and write",
-        ),
-        Backend(
-            "hogwild_threads",
-            "threads",
-            "unguarded",
-            "statistical",
-            "threads that share the weights without a lock",
-        ),
-        Backend(
-            "hogwild_processes",
-            "processes",
-            "unguarded",
-            "statistical",
-            "processes on shared memory without a lock",
-        ),
-        Backend(
-            "pool",
-            "pool",
-            "unguarded",
-            "statistical",
-            "the tutorial's scheme: a task per mini-batch through a Pool, in NumPy",
-        ),
-    )
+# name -> maker of the policy for so many workers and variables
+POLICIES: dict[str, Callable[[int, int], Any]] = {
+    "unguarded": unguarded,
+    "atomic": atomic,
+    "global_lock": global_lock,
+    "variable_locks": variable_locks,
+    "turns": turns,
+    "private": private,
 }
+_EXACT, _RACY = "identical", "statistical"
+_ROWS = (
+    ("serial", "caller", "unguarded", _EXACT, "one worker, the caller itself"),
+    ("locked", "threads", "global_lock", _RACY, "threads; one lock around read, compute and write"),
+    (
+        "aig",
+        "threads",
+        "variable_locks",
+        _RACY,
+        "threads; a lock for each variable, around the writes",
+    ),
+    (
+        "round_robin",
+        "threads",
+        "turns",
+        _RACY,
+        "threads that write in a fixed order, one after another",
+    ),
+    ("atomic", "threads", "atomic", _RACY, "threads; an atomic add for each component"),
+    (
+        "hogwild_threads",
+        "threads",
+        "unguarded",
+        _RACY,
+        "threads that share the weights without a lock",
+    ),
+    ("averaging", "threads", "private", _EXACT, "a whole run in each thread, averaged when evaluated"),
+    ("locked_processes", "processes", "global_lock", _RACY, "the same as locked, with processes"),
+    ("aig_processes", "processes", "variable_locks", _RACY, "the same as aig, with processes"),
+    ("round_robin_processes", "processes", "turns", _RACY, "the same as round_robin, with processes"),
+    ("atomic_processes", "processes", "atomic", _RACY, "the same as atomic, with processes"),
+    (
+        "hogwild_processes",
+        "processes",
+        "unguarded",
+        _RACY,
+        "processes on shared memory without a lock",
+    ),
+    ("pool", "pool", "unguarded", _RACY, "the tutorial's scheme: tasks through a Pool, in NumPy"),
+)
+BACKENDS: dict[str, Backend] = {name: Backend(name, *rest) for name, *rest in _ROWS}

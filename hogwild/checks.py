@@ -50,6 +50,18 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
+def indices(name: str, value: Any, length: int, maximum: int) -> np.ndarray:
+    """Return indices between 0 and a bound (allowed) as int32, shape (length,)."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold integers")
+    if array.shape != (length,) or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; it must be ({max(length, 1)},)")
+    if array.min() < 0 or array.max() > maximum:
+        raise ValueError(f"{name} holds {array.min()} to {array.max()}; allowed are 0 to {maximum}")
+    return array.astype(np.int32)
+
+
 def path(name: str, value: Any) -> Path:
     """Return a path."""
     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hogwild.linear import NoPenalty, passes
+from hogwild.delays import NoDelay, spend
+from hogwild.linear import NoPenalty, exceeds
 from hogwild.losses import derivative
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
@@ -27,7 +28,7 @@ _state: dict[str, Any] = {}  # of a pool's worker process: the guide keeps the s
 
 def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
     end_with_parent()
-    weights, loss, slopes, threshold, flags, updates, cpu_seconds = handle.open()
+    weights, loss, slopes, threshold, delay, flags, updates, cpu_seconds = handle.open()
     worker = tickets.get()
     if worker < len(cores):
         pin(cores[worker])
@@ -36,6 +37,7 @@ def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
         loss=loss,
         slopes=slopes,
         threshold=threshold,
+        delay=delay,
         flags=flags,
         updates=updates,
         cpu_seconds=cpu_seconds,
@@ -69,7 +71,7 @@ def batch_step(
     if len(rows) > 1:
         touched, places = np.unique(touched, return_inverse=True)  # a coordinate once, with its sum
         gradient = np.bincount(places.ravel(), gradient)
-    large = passes(threshold, gradient) | np.zeros(gradient.size, bool)
+    large = exceeds(threshold, gradient) | np.zeros(gradient.size, bool)
     weights[touched[large]] -= (rate * gradient[large]).astype(weights.dtype)
 
 
@@ -77,6 +79,8 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
     if _state["flags"][STOP]:
         return
     rate, rows = task
+    if _state["delay"] != NoDelay():
+        spend(_state["delay"], len(rows))
     batch_step(_state["weights"], _state["loss"], _state["slopes"], _state["threshold"], rate, rows)
     _state["updates"][_state["worker"]] += len(rows)
     _state["cpu_seconds"][_state["worker"]] = time.process_time()
@@ -86,7 +90,7 @@ class PoolTeam:
     """A pool of processes that is handed one pickled task per mini-batch."""
 
     def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
-        self._plan = plan
+        self._plan, self.policy = plan, plan.policy
         problem = plan.problem
         slopes = None if isinstance(problem.penalty, NoPenalty) else problem.penalty.slopes
         counts = np.zeros(plan.workers, np.int64), np.zeros(plan.workers)
@@ -96,11 +100,12 @@ class PoolTeam:
                 problem.loss,
                 slopes,
                 problem.threshold,
+                plan.delay,
                 np.zeros(_UP + plan.workers, np.int64),
                 *counts,
             )
         )
-        self.weights, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
+        self.weights, _, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
         context = process_context()
         tickets = context.SimpleQueue()
         for worker in range(plan.workers):

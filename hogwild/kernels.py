@@ -6,19 +6,23 @@ import numpy as np
 
 from hogwild.atomics import load
 from hogwild.compiling import compiled
-from hogwild.linear import (
+from hogwild.delays import linger
+from hogwild.policies import add, await_turn, enter, leave, lock, unlock
+from hogwild.sampling import epoch_key, example, list_examples, scattered
+from hogwild.steps import step_at
+from hogwild.updates import (
     coefficient,
     component,
     coordinate,
+    count,
     fetch_ahead,
     fetch_far_ahead,
+    gathers,
     idle,
     passes,
     support,
+    write,
 )
-from hogwild.policies import add, enter, leave
-from hogwild.sampling import epoch_key, example, list_examples, scattered
-from hogwild.steps import step_at
 
 AHEAD = 8  # updates between asking for a row and using it
 
@@ -28,36 +32,39 @@ def run_examples(
     problem: Any,
     policy: Any,
     sampling: Any,
+    delay: Any,
     step: Any,
     weights: Any,
     epoch: int,
     begin: int,
     end: int,
     order: Any,
+    room: Any,
 ) -> None:
     """Perform the updates at positions begin … end-1 of an epoch, one example each.
 
-    ``order`` is this worker's scratch, integers of shape (end - begin,) or longer.
+    ``order`` and ``room`` are this worker's scratch: integers of shape (end - begin,) or longer, and what the
+    problem asks for.
     """
-    examples = problem.targets.size
+    examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     list_examples(sampling, examples, key, begin, end, order)
     for place in range(end - begin):
-        if scattered(sampling) and place + 2 * AHEAD < end - begin:
+        if (scattered(sampling) or gathers(problem)) and place + 2 * AHEAD < end - begin:
             fetch_far_ahead(problem, np.uint64(order[place + 2 * AHEAD]))
-            fetch_ahead(problem, np.uint64(order[place + AHEAD]))
+            fetch_ahead(problem, np.uint64(order[place + AHEAD]), weights)
         chosen = np.uint64(order[place])
         rate = weights.dtype.type(step_at(step, epoch + (begin + place) / examples))
         first, last = support(problem, chosen)
         enter(policy)
-        scalar = coefficient(problem, chosen, first, last, weights)
+        scalar = coefficient(problem, chosen, first, last, weights, room)
+        linger(delay)
+        await_turn(policy)
         if not idle(problem, scalar):
-            for entry in range(first, last):
-                touched = coordinate(problem, entry)
-                slope = component(problem, entry, scalar, load(weights, touched))
-                if passes(problem.threshold, slope):
-                    add(policy, weights, touched, -rate * slope)
-        leave(policy)
+            lock(policy, problem, chosen, first, last)
+            write(problem, policy, chosen, first, last, scalar, rate, weights, room)
+            unlock(policy, problem, chosen, first, last)
+        leave(policy, last - first)
 
 
 @compiled
@@ -65,11 +72,13 @@ def run_batches(
     problem: Any,
     policy: Any,
     sampling: Any,
+    delay: Any,
     step: Any,
     weights: Any,
     epoch: int,
     begin: int,
     end: int,
+    order: Any,
     gradient: Any,
     batch_size: int,
 ) -> None:
@@ -78,29 +87,35 @@ def run_batches(
     ``gradient`` is this worker's scratch, zeros of shape (n_features,) before and after. The last batch may
     be smaller.
     """
-    examples = problem.targets.size
+    examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):
         stop = min(batch + batch_size, end)
         rate = weights.dtype.type(step_at(step, epoch + batch / examples))
         share = weights.dtype.type(1.0 / (stop - batch))
+        touches = np.uint64(0)
         enter(policy)
         for position in range(batch, stop):
             chosen = np.uint64(example(sampling, examples, key, position))
             first, last = support(problem, chosen)
-            scalar = coefficient(problem, chosen, first, last, weights)
+            touches += last - first
+            scalar = coefficient(problem, chosen, first, last, weights, gradient)
             for entry in range(first, last):
                 touched = coordinate(problem, entry)
                 gradient[touched] += component(problem, entry, scalar, load(weights, touched))
+            linger(delay)
+        await_turn(policy)
         for position in range(batch, stop):
             chosen = np.uint64(example(sampling, examples, key, position))
             first, last = support(problem, chosen)
+            lock(policy, problem, chosen, first, last)
             for entry in range(first, last):
                 touched = coordinate(problem, entry)
                 slope = gradient[touched] * share
                 gradient[touched] = (
                     0  # a coordinate that several examples share is applied at its first visit
                 )
-                if passes(problem.threshold, slope):
+                if passes(problem, slope):
                     add(policy, weights, touched, -rate * slope)
-        leave(policy)
+            unlock(policy, problem, chosen, first, last)
+        leave(policy, touches)

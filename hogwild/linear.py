@@ -7,6 +7,22 @@ import numpy as np
 from hogwild.atomics import CACHE_LINE, load, prefetch
 from hogwild.compiling import generic, inlined
 from hogwild.losses import derivative, rests
+from hogwild.policies import add
+from hogwild.updates import (
+    coefficient,
+    component,
+    coordinate,
+    count,
+    fetch_ahead,
+    fetch_far_ahead,
+    gathers,
+    idle,
+    passes,
+    support,
+    variable,
+    variables,
+    write,
+)
 
 _LANES = np.uint64(4)
 
@@ -74,53 +90,23 @@ class LargeComponents(NamedTuple):
 
 
 @generic
-def passes(threshold: Any, slope: Any) -> Any:
-    """Return whether a component of the gradient is applied."""
+def exceeds(threshold: Any, slope: Any) -> Any:
+    """Return whether a component of the gradient is large enough to be applied."""
 
 
-@passes.of(EveryComponent)
+@exceeds.of(EveryComponent)
 def _(threshold, slope):
     return True
 
 
-@passes.of(LargeComponents)
+@exceeds.of(LargeComponents)
 def _(threshold, slope):
     return abs(slope) > threshold.limit
 
 
-@generic
-def support(problem: Any, example: Any) -> Any:
-    """Return the range (start, end) of the entries that an example touches."""
-
-
-@generic
-def fetch_ahead(problem: Any, example: Any) -> Any:
-    """Prefetch the entries of an example that is due a few updates later."""
-
-
-@generic
-def fetch_far_ahead(problem: Any, example: Any) -> Any:
-    """Prefetch what `fetch_ahead` will read of an example."""
-
-
-@generic
-def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any) -> Any:
-    """Read phase: return the one scalar that an update needs of the current weights."""
-
-
-@generic
-def idle(problem: Any, scalar: Any) -> Any:
-    """Return whether the scalar says that the update has nothing to write."""
-
-
-@generic
-def coordinate(problem: Any, entry: Any) -> Any:
-    """Return the coordinate of an entry."""
-
-
-@generic
-def component(problem: Any, entry: Any, scalar: Any, weight: Any) -> Any:
-    """Return the gradient's component of an entry, given the scalar and the coordinate's current weight."""
+@count.of(LinearRows)
+def _(problem):
+    return problem.targets.size
 
 
 @support.of(LinearRows)
@@ -128,8 +114,13 @@ def _(problem, example):
     return np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
 
 
+@gathers.of(LinearRows)
+def _(problem):
+    return False
+
+
 @fetch_ahead.of(LinearRows)
-def _(problem, example):
+def _(problem, example, weights):
     start, end = np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
     entry = start
     while entry < end:
@@ -148,7 +139,7 @@ def _(problem, example):
 
 
 @coefficient.of(LinearRows)
-def _(problem, example, start, end, weights):
+def _(problem, example, start, end, weights, room):
     margin = dot(problem.indices, problem.values, start, end, weights)
     return weights.dtype.type(derivative(problem.loss, margin, problem.targets[example]))
 
@@ -156,6 +147,30 @@ def _(problem, example, start, end, weights):
 @idle.of(LinearRows)
 def _(problem, scalar):
     return rests(problem.loss, scalar) and not charges(problem.penalty)
+
+
+@write.of(LinearRows)
+def _(problem, policy, example, start, end, scalar, rate, weights, room):
+    for entry in range(start, end):
+        touched = coordinate(problem, entry)
+        slope = component(problem, entry, scalar, load(weights, touched))
+        if passes(problem, slope):
+            add(policy, weights, touched, -rate * slope)
+
+
+@passes.of(LinearRows)
+def _(problem, slope):
+    return exceeds(problem.threshold, slope)
+
+
+@variables.of(LinearRows)
+def _(problem, start, end):
+    return start, end
+
+
+@variable.of(LinearRows)
+def _(problem, example, place):
+    return problem.indices[place]
 
 
 @coordinate.of(LinearRows)

@@ -13,10 +13,13 @@ import numpy as np
 
 from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
+from hogwild.delays import delay_of
+from hogwild.instruments import Observations, instrumented, observations
+from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
 from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
-from hogwild.work import Plan, Segment, block_size, usable_cores, warm_up
+from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 _SEED_AXES = {"order": 0, "start": 1}
@@ -44,7 +47,7 @@ class Checkpoint(NamedTuple):
     train_seconds, eval_seconds, wall_seconds : float
         Time spent on updates; on evaluating; both and the hand-over between them.
     objective, suboptimality : float
-        Suboptimality is nan until the problem was solved (`LinearProblem.solve`).
+        Suboptimality is nan until the problem was solved (`Problem.solve`).
     weight_error_l1, weight_error_l2 : float
         ``‖w − w_true‖₁`` and ``‖w − w_true‖₂ / ‖w_true‖₂``, nan where w_true is unknown.
     """
@@ -82,6 +85,8 @@ class Result:
         The part of it that compiled kernels, or loaded them from the cache.
     updates, cpu_seconds : tuple
         Examples processed and CPU seconds used by each worker.
+    observations : Observations or None
+        What an instrumented run saw (`hogwild.instruments`).
     """
 
     weights: np.ndarray
@@ -94,6 +99,7 @@ class Result:
     compile_seconds: float
     updates: tuple[int, ...]
     cpu_seconds: tuple[float, ...]
+    observations: Observations | None = None
 
     @property
     def train_seconds(self) -> float:
@@ -129,7 +135,7 @@ class _Limits(NamedTuple):
 
 
 def minimize(
-    problem: LinearProblem,
+    problem: Problem,
     *,
     backend: str = "serial",
     workers: int | None = None,
@@ -144,6 +150,8 @@ def minimize(
     time_limit: float | None = None,
     seed: int = 0,
     evaluations_per_epoch: int = 1,
+    gradient_delay: float = 0.0,
+    instrument: bool = False,
     pin: bool = False,
     callback: Callable[[Checkpoint], Any] | None = None,
 ) -> Result:
@@ -154,7 +162,7 @@ def minimize(
 
     Parameters
     ----------
-    problem : LinearProblem
+    problem : Problem
         See `hogwild.problems`.
     backend : str
         A name in `hogwild.BACKENDS`.
@@ -167,8 +175,8 @@ def minimize(
         Examples whose gradients are averaged into one update step; counted as that many updates.
     gradient_threshold : float
         Components are updated only where ``|gradient|`` exceeds it (the tutorial uses 0.01).
-    initial_weights : None, "normal" or array_like of shape (n_features,)
-        Zeros; N(0, 1)/√n as in the tutorial; or given.
+    initial_weights : None, "normal" or array_like of shape (n_weights,)
+        The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional
         Stop at this suboptimality; the problem is solved for it, off every clock.
     tolerance : float, optional
@@ -177,6 +185,11 @@ def minimize(
         Seconds of training.
     seed : int
     evaluations_per_epoch : int
+    gradient_delay : float
+        Seconds that every gradient keeps its core busy longer, 0 or 1e-9 to 1 (Niu et al. 2011, Figure 5c).
+    instrument : bool
+        Observe lost writes, staleness, collisions and waiting (`Result.observations`). It takes time and
+        memory; a run without it pays nothing. For compiled backends on shared weights, ``batch_size`` 1.
     pin : bool
         Bind each worker to a core of its own, as far as there are cores (Linux).
     callback : callable, optional
@@ -194,9 +207,9 @@ def minimize(
     WorkerDied
         If a worker process ends before its work is done.
     """
-    if not isinstance(problem, LinearProblem):
+    if not isinstance(problem, Problem):
         raise TypeError(
-            f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(X, y)"
+            f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(…)"
         )
     chosen = BACKENDS[checks.choice("backend", backend, BACKENDS)]
     order = SAMPLINGS[checks.choice("sampling", sampling, SAMPLINGS)](
@@ -206,6 +219,8 @@ def minimize(
     step = as_step(step_size)
     batch_size = checks.integer("batch_size", batch_size, minimum=1)
     threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
+    _check_combination(problem, chosen, batch_size, threshold, instrument)
+    delay = delay_of(gradient_delay)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
     limits = _Limits(
         checks.integer("epochs", epochs, minimum=1),
@@ -223,8 +238,14 @@ def minimize(
     layout = shuffled_order(problem.n_examples, order.seed) if isinstance(order, ShuffledOnce) else None
     block = block_size(batch_size, problem.nonzeros, problem.n_examples)
     record = problem.kernel_record(threshold, layout)
-    plan = Plan(record, POLICIES[chosen.policy](), order, weights, workers, batch_size, block)
-    compile_seconds = warm_up(plan, step) if chosen.workers != "pool" else 0.0
+    policy = POLICIES[chosen.policy](workers, problem.n_variables)
+    if instrument:
+        policy = instrumented(policy, workers, problem.n_weights)
+    if chosen.policy == "private":
+        weights = np.tile(weights, (workers, 1))
+    room = problem.room(batch_size)
+    plan = Plan(record, policy, order, delay, weights, workers, batch_size, block, room)
+    compile_seconds = warm_up(plan_for(plan, 0), step) if chosen.workers != "pool" else 0.0
     cores: list[int | None] = [None] * workers
     if pin:
         available = usable_cores()
@@ -234,6 +255,9 @@ def minimize(
     try:
         run = _Run(problem, team, workers, step, limits)
         run.go(_bounds(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
+        observed = None
+        if instrument:
+            observed = observations(team.policy, weights, np.array(team.weights))
     finally:
         team.close()
     return Result(
@@ -247,17 +271,18 @@ def minimize(
         compile_seconds=compile_seconds,
         updates=tuple(run.updates.tolist()),
         cpu_seconds=tuple(run.cpu_seconds.tolist()),
+        observations=observed,
     )
 
 
 class _Run:
     """The state of a run between segments."""
 
-    def __init__(self, problem: LinearProblem, team: Any, workers: int, step: Any, limits: _Limits) -> None:
+    def __init__(self, problem: Problem, team: Any, workers: int, step: Any, limits: _Limits) -> None:
         self._problem, self._team, self._step, self._limits = problem, team, step, limits
         self.history: list[Checkpoint] = []
         self.status, self.message = Status.OK, "all epochs done"
-        self.sound_weights = np.array(team.weights)
+        self.sound_weights = self._weights()
         self.updates: np.ndarray = np.zeros(workers, np.int64)
         self.cpu_seconds: np.ndarray = np.zeros(workers)
         self._train_seconds = self._eval_seconds = 0.0
@@ -291,9 +316,14 @@ class _Run:
         )
         self.cpu_seconds += [report.cpu_seconds for report in reports]
 
+    def _weights(self) -> np.ndarray:
+        """Return the weights that count, while the workers are at rest and nobody races with it."""
+        weights = np.array(self._team.weights)
+        return self._problem.settle(weights.mean(axis=0) if weights.ndim == 2 else weights)
+
     def _evaluate(self) -> Checkpoint:
         begin = time.perf_counter()
-        weights = np.array(self._team.weights)  # the workers are at rest: nobody races with the evaluation
+        weights = self._weights()
         objective = self._problem.objective(weights)
         errors = self._problem.weight_errors(weights)
         if objective <= self._too_much:
@@ -301,8 +331,9 @@ class _Run:
         now = time.perf_counter()
         self._eval_seconds += now - begin
         done = int(self.updates.sum())
+        copies = len(self._team.weights) if self._team.weights.ndim == 2 else 1
         checkpoint = Checkpoint(
-            done / self._problem.n_examples,
+            done / self._problem.n_examples / copies,
             done,
             self._train_seconds,
             self._eval_seconds,
@@ -343,6 +374,24 @@ class _Run:
         return False
 
 
+def _check_combination(
+    problem: Problem, backend: Backend, batch_size: int, threshold: float, instrument: Any
+) -> None:
+    linear = isinstance(problem, LinearProblem)
+    if not linear and batch_size != 1:
+        raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
+    if not linear and threshold != 0:
+        raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
+    if not linear and backend.workers == "pool":
+        raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
+    if not isinstance(instrument, bool):
+        raise TypeError(f"instrument is {instrument!r}; it must be True or False")
+    if instrument and (backend.workers == "pool" or backend.policy == "private"):
+        raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
+    if instrument and batch_size != 1:
+        raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")
+
+
 def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:
     """Return the positions of an epoch at which it is evaluated: about equal parts, whole batches."""
     batches = -(-examples // batch_size)
@@ -367,21 +416,21 @@ def _derived_seed(seed: int, axis: str) -> int:
     )
 
 
-def _start(problem: LinearProblem, given: Any, seed: int) -> np.ndarray:
-    features = problem.n_features
+def _start(problem: Problem, given: Any, seed: int) -> np.ndarray:
+    size = problem.n_weights
+    random = np.random.default_rng(_derived_seed(seed, "start"))
     if given is None:
-        return np.zeros(features, problem.dtype)
+        return problem.start(random)
     if isinstance(given, str):
         if given != "normal":
             raise ValueError(
-                f"initial_weights is {given!r}; allowed are None, 'normal' or an array of shape ({features},)"
+                f"initial_weights is {given!r}; allowed are None, 'normal' or an array of shape ({size},)"
             )
-        normal = np.random.default_rng(_derived_seed(seed, "start")).standard_normal(features)
-        return (normal / math.sqrt(features)).astype(problem.dtype)
+        return (random.standard_normal(size) / math.sqrt(size)).astype(problem.dtype)
     weights = np.asarray(given)
-    if weights.shape != (features,) or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
+    if weights.shape != (size,) or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
         raise ValueError(
             f"initial_weights has shape {weights.shape} and dtype {weights.dtype}; "
-            f"allowed are finite real numbers of shape ({features},)"
+            f"allowed are finite real numbers of shape ({size},)"
         )
     return weights.astype(problem.dtype)

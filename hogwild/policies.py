@@ -1,17 +1,38 @@
-"""How concurrent updates meet the shared weights. A policy guards an update and adds one component."""
+"""How concurrent updates meet the shared weights.
+
+A policy may act at five points of an update: `enter` (nothing read yet), `await_turn` (gradient known,
+nothing written), `lock` and `unlock` (around the writes of one example), `leave` (all written); and it adds
+each component. Bodies that do nothing cost nothing.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.atomics import SPINS_BEFORE_YIELD, exchange, give_way, load, pause, store, store_release
-from hogwild.compiling import generic
+from hogwild.atomics import (
+    SPINS_BEFORE_YIELD,
+    exchange,
+    fetch_add,
+    give_way,
+    load,
+    load_acquire,
+    pause,
+    store,
+    store_release,
+)
+from hogwild.compiling import compiled, generic, inlined
+from hogwild.updates import variable, variables
 
 _FREE, _TAKEN = 0, 1
+_LINE = 16  # int64 cells from one flag to the next: two cache lines
 
 
 class Unguarded(NamedTuple):
     """Read, add, write, while others do the same: Hogwild! as everybody runs it (no compare-and-swap)."""
+
+
+class Atomic(NamedTuple):
+    """Every component is added atomically: what the theory assumes (Niu et al. 2011, section 2)."""
 
 
 class GlobalLock(NamedTuple):
@@ -20,14 +41,51 @@ class GlobalLock(NamedTuple):
     cell: Any  # int64 array whose first element is the lock, on a cache line of its own
 
 
+class VariableLocks(NamedTuple):
+    """A lock for each variable, held around the writes alone (AIG in Niu et al. 2011, section 7).
+
+    Reading and the gradient stay outside, as in the paper. Locks are taken in ascending order, so two updates
+    cannot wait for each other.
+    """
+
+    cells: Any  # int32 array of shape (n_variables,)
+
+
+class Private(NamedTuple):
+    """Every worker has weights of its own and visits all examples; their average counts (Zinkevich 2010)."""
+
+
+class Turns(NamedTuple):
+    """Workers compute gradients side by side and write them strictly in turn (RR; Langford et al. 2009)."""
+
+    cells: Any  # int64: whose turn it is, then for each worker whether it is done, a flag to two cache lines
+    workers: int
+    worker: int
+
+
 @generic
 def enter(policy: Any) -> Any:
     """Begin an update: nothing of it has been read yet."""
 
 
 @generic
-def leave(policy: Any) -> Any:
-    """End an update: all of it has been written."""
+def await_turn(policy: Any) -> Any:
+    """Wait until this worker may write; its gradient is known."""
+
+
+@generic
+def lock(policy: Any, problem: Any, example: Any, start: Any, end: Any) -> Any:
+    """Begin the writes of one example."""
+
+
+@generic
+def unlock(policy: Any, problem: Any, example: Any, start: Any, end: Any) -> Any:
+    """End the writes of one example."""
+
+
+@generic
+def leave(policy: Any, touches: Any) -> Any:
+    """End an update of so many entries: all of it has been written."""
 
 
 @generic
@@ -35,21 +93,76 @@ def add(policy: Any, weights: Any, coordinate: Any, change: Any) -> Any:
     """Add to one coordinate of the shared weights."""
 
 
-@enter.of(Unguarded)
+@generic
+def retire(policy: Any) -> Any:
+    """End a worker's share of a segment: nobody is to wait for it."""
+
+
+@generic
+def renew(policy: Any) -> Any:
+    """Begin a segment, while all workers rest."""
+
+
+def placed(policy: Any, worker: int) -> Any:
+    """Return a worker's own copy of a policy, on the same cells."""
+    changes: dict[str, Any] = {}
+    if "worker" in policy._fields:
+        changes["worker"] = worker
+    if "inner" in policy._fields:
+        changes["inner"] = placed(policy.inner, worker)
+    return policy._replace(**changes)
+
+
+@enter.of(Unguarded, Private, Atomic, VariableLocks, Turns)
 def _(policy):
     pass
 
 
-@leave.of(Unguarded)
+@await_turn.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
 def _(policy):
     pass
 
 
-@enter.of(GlobalLock)
+@lock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
+def _(policy, problem, example, start, end):
+    pass
+
+
+@unlock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
+def _(policy, problem, example, start, end):
+    pass
+
+
+@leave.of(Unguarded, Private, Atomic, VariableLocks)
+def _(policy, touches):
+    pass
+
+
+@retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
 def _(policy):
+    pass
+
+
+@renew.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
+def _(policy):
+    pass
+
+
+@add.of(Unguarded, Private, GlobalLock, VariableLocks, Turns)
+def _(policy, weights, coordinate, change):
+    store(weights, coordinate, load(weights, coordinate) + change)
+
+
+@add.of(Atomic)
+def _(policy, weights, coordinate, change):
+    fetch_add(weights, coordinate, change)
+
+
+@inlined
+def _take(cells: Any, index: Any) -> None:
     spins = 0
     # look before reaching for the lock: an exchange takes the cache line away from its owner, a load does not
-    while load(policy.cell, 0) == _TAKEN or exchange(policy.cell, 0, _TAKEN) == _TAKEN:
+    while load(cells, index) == _TAKEN or exchange(cells, index, _TAKEN) == _TAKEN:
         pause()
         spins += 1
         if spins == SPINS_BEFORE_YIELD:
@@ -57,21 +170,110 @@ def _(policy):
             spins = 0
 
 
-@leave.of(GlobalLock)
+@enter.of(GlobalLock)
 def _(policy):
+    _take(policy.cell, 0)
+
+
+@leave.of(GlobalLock)
+def _(policy, touches):
     store_release(policy.cell, 0, _FREE)
 
 
-@add.of(Unguarded, GlobalLock)
-def _(policy, weights, coordinate, change):
-    store(weights, coordinate, load(weights, coordinate) + change)
+@lock.of(VariableLocks)
+def _(policy, problem, example, start, end):
+    first, last = variables(problem, start, end)
+    for place in range(first, last):
+        _take(policy.cells, variable(problem, example, place))
 
 
-def unguarded() -> Unguarded:
+@unlock.of(VariableLocks)
+def _(policy, problem, example, start, end):
+    first, last = variables(problem, start, end)
+    for place in range(first, last):
+        store_release(policy.cells, variable(problem, example, place), _FREE)
+
+
+@await_turn.of(Turns)
+def _(policy):
+    spins = 0
+    while load_acquire(policy.cells, 0) != policy.worker:
+        pause()
+        spins += 1
+        if spins == SPINS_BEFORE_YIELD:
+            give_way()
+            spins = 0
+
+
+@inlined
+def _pass_turn(policy: Any) -> None:
+    following = (policy.worker + 1) % policy.workers
+    while following != policy.worker and load(policy.cells, (following + 1) * _LINE) == _TAKEN:
+        following = (following + 1) % policy.workers
+    store_release(policy.cells, 0, following)
+
+
+@leave.of(Turns)
+def _(policy, touches):
+    _pass_turn(policy)
+
+
+@retire.of(Turns)
+def _(policy):
+    # a worker leaves at its turn, or the one before it might hand the turn to a worker that is gone
+    await_turn(policy)
+    store(policy.cells, (policy.worker + 1) * _LINE, _TAKEN)
+    _pass_turn(policy)
+
+
+@renew.of(Turns)
+def _(policy):
+    for worker in range(policy.workers):
+        store(policy.cells, (worker + 1) * _LINE, _FREE)
+    store_release(policy.cells, 0, 0)
+
+
+@compiled
+def retire_worker(policy: Any) -> None:
+    """Call `retire` from Python."""
+    retire(policy)
+
+
+def takes_turns(policy: Any) -> bool:
+    """Return whether workers wait for each other, so that one that leaves must `retire_worker`."""
+    return isinstance(policy, Turns) or ("inner" in policy._fields and takes_turns(policy.inner))
+
+
+def alone(policy: Any) -> Any:
+    """Return the same kind of policy for a single worker, to compile with."""
+    return turns(1, 0) if isinstance(policy, Turns) else policy._replace(inner=alone(policy.inner))
+
+
+def unguarded(workers: int, variables: int) -> Unguarded:
     """Return the policy without guards."""
     return Unguarded()
 
 
-def global_lock() -> GlobalLock:
+def private(workers: int, variables: int) -> Private:
+    """Return the policy of private weights."""
+    return Private()
+
+
+def atomic(workers: int, variables: int) -> Atomic:
+    """Return the policy of atomic adds."""
+    return Atomic()
+
+
+def global_lock(workers: int, variables: int) -> GlobalLock:
     """Return a free global lock."""
-    return GlobalLock(np.zeros(16, np.int64))
+    return GlobalLock(np.zeros(_LINE, np.int64))
+
+
+def variable_locks(workers: int, variables: int) -> VariableLocks:
+    """Return free locks, one for each variable."""
+    return VariableLocks(np.zeros(variables, np.int32))
+
+
+def turns(workers: int, variables: int) -> Turns:
+    """Return the first worker's turn."""
+    return Turns(np.zeros((workers + 1) * _LINE, np.int64), workers, 0)

@@ -1,4 +1,4 @@
-"""What is minimised: linear models on sparse rows, with everything that is known about them."""
+"""What is minimised: linear models on sparse rows here, and the registry of all problems."""
 
 import functools
 from typing import Any, ClassVar, Self
@@ -12,6 +12,7 @@ from hogwild.compiling import user_cache
 from hogwild.datasets.record import content_hash
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
 from hogwild.optimum import Optimum, solve
+from hogwild.problem import Problem, square_sum
 from hogwild.sparsity import Sparsity, sparsity_of
 
 _MOST_FEATURES = 2**31 - 1
@@ -29,7 +30,7 @@ def _cached_solve() -> Any:
     return solve_by_content
 
 
-class LinearProblem:
+class LinearProblem(Problem):
     """``min_w (1/m) Σ_i [ loss(x_i·w, y_i) + l2 Σ_{u∈e_i} w_u²/d_u ]`` over sparse rows x_i.
 
     e_i is the support of x_i and d_u the number of examples with feature u, so the penalty sums to ``l2
@@ -50,13 +51,13 @@ class LinearProblem:
         The suboptimalities that count as reaching an accuracy.
     """
 
-    name: ClassVar[str]
     loss: ClassVar[Any]
-    targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
 
     def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None) -> None:
         self.X, self.y, self.l2, self.true_weights = X, y, l2, true_weights
-        self._optimum: Optimum | None = None
+        self.n_examples, self.n_features = X.shape
+        self.n_weights = self.n_variables = self.n_features
+        self.nonzeros, self.dtype = X.nnz, X.dtype
 
     @classmethod
     def from_data(
@@ -90,26 +91,6 @@ class LinearProblem:
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
         return y
 
-    @property
-    def n_examples(self) -> int:
-        """Number of examples, m."""
-        return self.X.shape[0]
-
-    @property
-    def n_features(self) -> int:
-        """Number of features, n."""
-        return self.X.shape[1]
-
-    @property
-    def nonzeros(self) -> int:
-        """Number of stored entries of X."""
-        return self.X.nnz
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Precision of the data and the weights."""
-        return self.X.dtype
-
     @functools.cached_property
     def degrees(self) -> np.ndarray:
         """d_u: the number of examples with each feature, shape (n_features,)."""
@@ -125,43 +106,23 @@ class LinearProblem:
         with np.errstate(over="ignore", invalid="ignore"):
             loss = losses.values(self.loss, self.X @ weights.astype(self.dtype, copy=False), self.y).mean()
             touched = weights[self.degrees > 0].astype(np.float64) if self.l2 else np.zeros(1)
-            return float(loss + self.l2 / self.n_examples * _square_sum(touched))
+            return float(loss + self.l2 / self.n_examples * square_sum(touched))
 
-    def errors(self, weights: np.ndarray) -> dict[str, float]:
-        """Return the error that the field reports: mean absolute residual, or the share of wrong labels."""
-        raise NotImplementedError  # of the concrete problems below
-
-    def weight_errors(self, weights: np.ndarray) -> tuple[float, float]:
-        """Return ``‖w − w_true‖₁`` (the tutorial's) and ``‖w − w_true‖₂ / ‖w_true‖₂``; nan if unknown."""
-        if self.true_weights is None:
-            return float("nan"), float("nan")
-        with np.errstate(over="ignore", invalid="ignore"):
-            away = weights.astype(np.float64) - self.true_weights
-            square = _square_sum(self.true_weights)
-            relative = float(np.sqrt(_square_sum(away) / square)) if square else float("nan")
-            return float(np.abs(away).sum()), relative
-
-    def solve(self) -> Optimum:
-        """Return the minimum to high precision with its certificate; kept on disk by the data's content."""
-        if self._optimum is None:
-            self._optimum = _cached_solve()(self.name, self.content_hash, self.l2, self.loss, self.X, self.y)
-        return self._optimum
+    def _find_optimum(self) -> Optimum:
+        return _cached_solve()(self.name, self.content_hash, self.l2, self.loss, self.X, self.y)
 
     @functools.cached_property
     def objective_at_zero(self) -> float:
         """f(0), the top of the scale of suboptimality."""
         return self.objective(np.zeros(self.n_features, self.dtype))
 
-    def suboptimality(self, objective: float) -> float:
-        """Return ``(f − f*) / (f(0) − f*)``; nan until `solve` was called."""
-        if self._optimum is None:
-            return float("nan")
-        scale = self.objective_at_zero - self._optimum.objective
-        return (objective - self._optimum.objective) / scale if scale > 0 else float("nan")
-
     def sparsity(self) -> Sparsity:
         """Return Ω, Δ and ρ of the examples."""
         return sparsity_of(self.X)
+
+    def room(self, batch_size: int) -> int:
+        """Return the cells of scratch that an update needs: a gradient for mini-batches."""
+        return self.n_features if batch_size > 1 else 0
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> LinearRows:
         """Return the data as kernels see them, the rows laid out in an order if one is given."""
@@ -221,14 +182,12 @@ class HingeSVM(_Classifier):
     name, loss = "hinge", losses.HingeLoss()
 
 
-PROBLEMS: dict[str, type[LinearProblem]] = {
+LINEAR_PROBLEMS: dict[str, type[LinearProblem]] = {
     problem.name: problem for problem in (LeastSquares, Logistic, HingeSVM)
 }
-
-
-def _square_sum(vector: np.ndarray) -> Any:
-    """Return the sum of squares without BLAS, whose threads would go on spinning on the workers' cores."""
-    return np.square(vector).sum()
+PROBLEMS: dict[str, type[Problem]] = {
+    **LINEAR_PROBLEMS,
+}
 
 
 def _precision(X: Any, dtype: Any) -> np.dtype:

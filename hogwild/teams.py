@@ -21,9 +21,21 @@ import numpy as np
 
 from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause
 from hogwild.compiling import compiled
+from hogwild.policies import renew
 from hogwild.shared import Shared
 from hogwild.steps import StepSize
-from hogwild.work import STOP, Plan, Report, Segment, perform, pin, scratch_for, usable_cores, warm_up
+from hogwild.work import (
+    STOP,
+    Plan,
+    Report,
+    Segment,
+    perform,
+    pin,
+    plan_for,
+    scratch_for,
+    usable_cores,
+    warm_up,
+)
 
 _LINE = 16  # int64 cells from one flag to the next: two cache lines
 _GO = _LINE
@@ -40,6 +52,7 @@ class Team(Protocol):
     """What `hogwild.minimize` asks of workers."""
 
     weights: Any
+    policy: Any
 
     def run(self, segment: Segment) -> tuple[float, list[Report]]:
         """Perform a segment; return the seconds from the common start to the last end, and the reports."""
@@ -58,8 +71,9 @@ class CallerTeam:
     """The caller performs all updates itself."""
 
     def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
-        self._plan = shared_weights(plan)
-        self.weights = self._plan.weights
+        plan = shared_weights(plan)
+        self.weights, self.policy = plan.weights, plan.policy
+        self._plan = plan_for(plan, 0)
         self._core, self._flags, self._scratch = cores[0], np.zeros(1, np.int64), scratch_for(plan)
 
     def run(self, segment: Segment) -> tuple[float, list[Report]]:
@@ -96,6 +110,7 @@ def serve(
     """Perform and report the segments that arrive on a connection until it closes."""
     try:
         pin(core)
+        plan = plan_for(plan, worker)
         scratch = scratch_for(plan)
         warm_up(plan, step)
         spin_until(flags, _GO, 0, 1)
@@ -118,7 +133,7 @@ class _CrewTeam:
     """What teams of threads and of processes have in common: the pipes, the common start, the reports."""
 
     def __init__(self, plan: Plan, flags: Any) -> None:
-        self.weights = plan.weights
+        self.weights, self.policy = plan.weights, plan.policy
         self._flags = flags
         self._connections: list[Connection] = []
         self._ticket = 0
@@ -162,6 +177,7 @@ class _CrewTeam:
     def run(self, segment: Segment) -> tuple[float, list[Report]]:
         """Perform a segment."""
         self._ticket += 1
+        renew(self.policy)
         for worker, connection in enumerate(self._connections):
             try:
                 connection.send((self._ticket, segment))

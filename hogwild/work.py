@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.kernels import run_batches, run_examples
+from hogwild.policies import Private, alone, placed, retire_worker, takes_turns
+from hogwild.sampling import ShuffledOnce
 from hogwild.steps import StepSize, in_epoch
 
 STOP = 0  # index of the stop flag in a team's flags
+_SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
 _ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not asked for ahead of use
 
 
@@ -19,10 +22,19 @@ class Plan(NamedTuple):
     problem: Any
     policy: Any
     sampling: Any
-    weights: Any
+    delay: Any
+    weights: Any  # of shape (n_weights,); private ones (workers, n_weights)
     workers: int
     batch_size: int
     block: int  # updates between two looks at the clock and the stop flag
+    room: int  # cells of scratch that a worker's update needs, in the precision of the weights
+
+
+class Scratch(NamedTuple):
+    """A worker's private memory: the order of a block's examples, and room for a gradient."""
+
+    order: Any
+    room: Any
 
 
 class Segment(NamedTuple):
@@ -57,39 +69,59 @@ def share_of(segment: Segment, worker: int, workers: int, batch_size: int) -> tu
     return begin, min(end, segment.end)
 
 
-def scratch_for(plan: Plan) -> Any:
-    """Return a worker's private memory: the order of a block's examples, or the gradient of a mini-batch."""
-    if plan.batch_size == 1:
-        return np.empty(plan.block, np.uint32)
-    return np.zeros(plan.weights.size, plan.weights.dtype)
+def scratch_for(plan: Plan) -> Scratch:
+    """Return a worker's private memory."""
+    return Scratch(np.empty(plan.block, np.uint32), np.zeros(plan.room, plan.weights.dtype))
 
 
-def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Any) -> Report:
-    """Perform one worker's share of a segment until it is done, too late, or stopped."""
-    begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
+def plan_for(plan: Plan, worker: int) -> Plan:
+    """Return a worker's own view of the plan: its place in the policy, its weights where they are private."""
+    own = plan._replace(policy=placed(plan.policy, worker))
+    if isinstance(plan.policy, Private):
+        sampling = plan.sampling
+        if not isinstance(sampling, ShuffledOnce):  # rows were laid out once for all
+            sampling = sampling._replace(seed=(sampling.seed + worker * _SEED_STEP) % 2**63)
+        own = own._replace(weights=plan.weights[worker], sampling=sampling)
+    return own
+
+
+def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scratch) -> Report:
+    """Perform one worker's share of a segment until it is done, too late, or stopped.
+
+    ``plan`` is the worker's own (`plan_for`).
+    """
+    begin, end = segment.begin, segment.end
+    if not isinstance(plan.policy, Private):
+        begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
     step = in_epoch(segment.step, segment.epoch)
     cpu = time.thread_time()
     position = begin
-    while position < end and not flags[STOP] and time.perf_counter_ns() < segment.deadline:
-        until = min(position + plan.block, end)
-        run_block(plan, step, segment.epoch, position, until, scratch)
-        position = until
+    try:
+        while position < end and not flags[STOP] and time.perf_counter_ns() < segment.deadline:
+            until = min(position + plan.block, end)
+            run_block(plan, step, segment.epoch, position, until, scratch)
+            position = until
+    finally:
+        if takes_turns(plan.policy):
+            retire_worker(plan.policy)
     return Report(position - begin, time.thread_time() - cpu, time.perf_counter_ns())
 
 
-def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Any) -> None:
+def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> None:
     """Run the compiled loop that fits the batch size."""
-    what = (plan.problem, plan.policy, plan.sampling, step, plan.weights, epoch, begin, end, scratch)
+    how = (plan.problem, plan.policy, plan.sampling, plan.delay, step, plan.weights)
     if plan.batch_size == 1:
-        run_examples(*what)
+        run_examples(*how, epoch, begin, end, *scratch)
     else:
-        run_batches(*what, plan.batch_size)
+        run_batches(*how, epoch, begin, end, *scratch, plan.batch_size)
 
 
 def warm_up(plan: Plan, step: StepSize) -> float:
-    """Compile (or load) the kernels of a plan without performing an update; return the seconds it took."""
+    """Compile (or load) the kernels of a worker's plan without an update; return the seconds it took."""
     begin = time.perf_counter()
     run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))
+    if takes_turns(plan.policy):
+        retire_worker(alone(plan.policy))
     return time.perf_counter() - begin
 
 

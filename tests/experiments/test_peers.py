@@ -17,7 +17,7 @@ def make(name: str, l2: float = L2) -> object:
     X = random.normal(size=(40, 5))
     truth = random.normal(size=5)
     y = X @ truth + 0.1 * random.normal(size=40)
-    return problems.PROBLEMS[name].from_data(
+    return problems.LINEAR_PROBLEMS[name].from_data(
         csr_array(X), y if name == "least_squares" else np.sign(y), l2=l2, true_weights=truth
     )
 

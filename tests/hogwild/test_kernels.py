@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import hogwild
 from hogwild.optimise import _derived_seed
-from hogwild.problems import PROBLEMS
+from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from hogwild.steps import Constant, ExponentialBackoff, InverseTime
 from tests.hogwild.cases import problem
@@ -22,7 +22,7 @@ def order_of(sampling, examples, seed, epoch):
     return examples_at(record, examples, key, 0, examples)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize(
     ("l2", "batch_size", "threshold"), [(0.0, 1, 0.0), (2.0, 1, 0.05), (2.0, 7, 0.02), (0.0, 200, 0.0)]

@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hogwild
-from hogwild.problems import PROBLEMS, LeastSquares
+from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
 from hogwild.steps import Constant
 from hogwild.work import Segment, share_of
 from tests.hogwild.cases import problem
 
 PARALLEL = [name for name, backend in hogwild.BACKENDS.items() if backend.workers != "caller"]
+
+
+def passes_at_once(backend, workers):
+    """Averaging alone lets every worker visit every example, as the paper's Figure 5b does."""
+    return workers if backend == "averaging" else 1
 
 
 @pytest.mark.parametrize("backend", hogwild.BACKENDS)
@@ -34,7 +39,7 @@ def test_every_backend_spends_exactly_its_budget_on_each_example_once(backend, b
         epochs=1,
         batch_size=batch_size,
     )
-    assert sum(result.updates) == examples
+    assert sum(result.updates) == examples * passes_at_once(backend, workers)
     assert len(result.updates) == (workers or 1)
     if batch_size == 1:
         np.testing.assert_allclose(result.weights, case.y)
@@ -47,12 +52,12 @@ def test_every_backend_spends_exactly_its_budget_on_each_example_once(backend, b
 def test_more_workers_than_examples_and_single_features(backend, examples, features):
     case = problem(examples=examples, features=features, density=0.9)
     result = hogwild.minimize(case, backend=backend, workers=5, epochs=2, step_size=0.01)
-    assert sum(result.updates) == 2 * examples
+    assert sum(result.updates) == 2 * examples * passes_at_once(backend, 5)
     assert result.status == "ok"
     assert result.objective <= result.history[0].objective
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @pytest.mark.parametrize("backend", PARALLEL)
 def test_races_cost_little_quality(name, backend):
     """Over several seeds a racing run ends about as near the optimum as the serial one."""
@@ -83,7 +88,7 @@ def test_serial_is_identical_for_a_seed_and_differs_between_seeds():
     assert first.tobytes() != other.tobytes()
 
 
-@pytest.mark.parametrize("backend", ["locked", "hogwild_threads", "hogwild_processes"])
+@pytest.mark.parametrize("backend", [name for name in PARALLEL if name != "pool"])
 def test_one_worker_of_any_compiled_backend_equals_serial_bit_for_bit(backend):
     case = problem("hinge", l2=1.0)
     options = {"epochs": 3, "seed": 4, "evaluations_per_epoch": 2}
@@ -92,15 +97,6 @@ def test_one_worker_of_any_compiled_backend_equals_serial_bit_for_bit(backend):
         hogwild.minimize(case, backend=backend, workers=1, **options),
     )
     assert serial.weights.tobytes() == parallel.weights.tobytes()
-
-
-def test_locked_workers_lose_no_update():
-    """Examples that all add nearly the same to one coordinate: the sum is right or an update was lost."""
-    examples = 20_000
-    case = LeastSquares.from_data(np.full((examples, 1), 2.0**-30), np.full(examples, -1.0))
-    result = hogwild.minimize(case, backend="locked", workers=4, step_size=2.0**-4, epochs=3)
-    expected = hogwild.minimize(case, step_size=2.0**-4, epochs=3).weights
-    np.testing.assert_allclose(result.weights, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("backend", hogwild.BACKENDS)
@@ -119,7 +115,8 @@ def test_history_counts_updates_epochs_and_clocks(backend):
         callback=seen.append,
     )
     assert seen == result.history
-    assert [row.updates for row in result.history] == [0, 40, 80, 120, 160, 200, 240]
+    share = 40 * passes_at_once(backend, 2)
+    assert [row.updates for row in result.history] == [share * k for k in range(7)]
     assert [row.epoch for row in result.history] == pytest.approx([k / 3 for k in range(7)])
     for clock in ("train_seconds", "eval_seconds", "wall_seconds"):
         values = [getattr(row, clock) for row in result.history]

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hogwild import sparsity
-from hogwild.problems import PROBLEMS, HingeSVM, LeastSquares, Logistic
+from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
 from tests.hogwild.cases import arrays, problem
 from tests.hogwild.twins import objective_twin, sparsity_twin
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @pytest.mark.parametrize("l2", [0.0, 3.0])
 def test_objective_equals_the_twin(name, l2):
     case = problem(name, l2=l2)
@@ -21,7 +21,7 @@ def test_objective_equals_the_twin(name, l2):
     assert case.objective(weights) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 def test_optimum_is_certified_and_nothing_around_it_is_lower(name):
     case = problem(name, l2=2.0)
     optimum = case.solve()

@@ -1,0 +1,109 @@
+"""What every problem has in common: its optimum, its scale of suboptimality, how a run starts and ends."""
+
+import functools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hogwild.optimum import Optimum
+from hogwild.sparsity import Sparsity
+
+
+class Problem:
+    """A sum over examples, each touching a few of the weights. See the subclasses in `hogwild.problems`.
+
+    A subclass gives the class attributes, what raises ``NotImplementedError`` here, and the bodies of
+    `hogwild.updates` for its kernel record.
+
+    Attributes
+    ----------
+    name : str
+    targets : tuple of float
+        The suboptimalities that count as reaching an accuracy.
+    n_examples, n_weights : int
+    n_variables : int
+        What has a lock of its own: a weight, or a block of weights that belong together.
+    nonzeros : int
+        Weights that one pass over the examples touches, counted as often as it does.
+    dtype : numpy.dtype
+        Precision of data and weights.
+    """
+
+    name: ClassVar[str]
+    targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
+    n_examples: int
+    n_weights: int
+    n_variables: int
+    nonzeros: int
+    dtype: np.dtype
+    true_weights: np.ndarray | None = None
+    _optimum: Optimum | None = None
+
+    def objective(self, weights: np.ndarray) -> float:
+        """Return the objective at weights of shape (n_weights,), summed in float64."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the data, hexadecimal."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def objective_at_zero(self) -> float:
+        """The top of the scale of suboptimality: the objective at zero weights, or what stands for them."""
+        raise NotImplementedError
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the errors that the field reports of such a problem."""
+        raise NotImplementedError
+
+    def sparsity(self) -> Sparsity:
+        """Return Ω, Δ and ρ of the examples."""
+        raise NotImplementedError
+
+    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Any:
+        """Return the data as kernels see them, the examples laid out in an order if one is given."""
+        raise NotImplementedError
+
+    def _find_optimum(self) -> Optimum:
+        raise NotImplementedError
+
+    def start(self, random: np.random.Generator) -> np.ndarray:
+        """Return the weights that a run starts from if none are given: zeros."""
+        return np.zeros(self.n_weights, self.dtype)
+
+    def settle(self, weights: np.ndarray) -> np.ndarray:
+        """Return the feasible weights that these stand for: for most problems themselves."""
+        return weights
+
+    def room(self, batch_size: int) -> int:
+        """Return the cells of scratch that a worker's update needs."""
+        return 0
+
+    def weight_errors(self, weights: np.ndarray) -> tuple[float, float]:
+        """Return ``‖w − w_true‖₁`` (the tutorial's) and ``‖w − w_true‖₂ / ‖w_true‖₂``; nan if unknown."""
+        if self.true_weights is None:
+            return float("nan"), float("nan")
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = weights.astype(np.float64) - self.true_weights
+            square = square_sum(self.true_weights)
+            relative = float(np.sqrt(square_sum(away) / square)) if square else float("nan")
+            return float(np.abs(away).sum()), relative
+
+    def solve(self) -> Optimum:
+        """Return the minimum to high precision with its certificate; kept on disk by the data's content."""
+        if self._optimum is None:
+            self._optimum = self._find_optimum()
+        return self._optimum
+
+    def suboptimality(self, objective: float) -> float:
+        """Return ``(f − f*) / (f(0) − f*)``; nan until `solve` was called."""
+        if self._optimum is None:
+            return float("nan")
+        scale = self.objective_at_zero - self._optimum.objective
+        return (objective - self._optimum.objective) / scale if scale > 0 else float("nan")
+
+
+def square_sum(vector: np.ndarray) -> Any:
+    """Return the sum of squares without BLAS, whose threads would go on spinning on the workers' cores."""
+    return np.square(vector).sum()
