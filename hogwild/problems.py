@@ -10,7 +10,9 @@ import scipy.sparse as sp
 from hogwild import checks, losses
 from hogwild.compiling import user_cache
 from hogwild.datasets.record import content_hash
+from hogwild.graph_cuts import GraphCut
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
+from hogwild.matrix_completion import MatrixCompletion
 from hogwild.optimum import Optimum, solve
 from hogwild.problem import Problem, square_sum
 from hogwild.sparsity import Sparsity, sparsity_of
@@ -187,6 +189,8 @@ LINEAR_PROBLEMS: dict[str, type[LinearProblem]] = {
 }
 PROBLEMS: dict[str, type[Problem]] = {
     **LINEAR_PROBLEMS,
+    MatrixCompletion.name: MatrixCompletion,
+    GraphCut.name: GraphCut,
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild.problems import PROBLEMS
+from hogwild.problems import LINEAR_PROBLEMS, GraphCut, MatrixCompletion
 
 
 def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):
@@ -17,4 +17,29 @@ def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):
 
 def problem(name="least_squares", l2=0.0, dtype=np.float64, **shape):
     X, y, weights = arrays(labels=name != "least_squares", **shape)
-    return PROBLEMS[name].from_data(sp.csr_array(X), y, l2=l2, true_weights=weights, dtype=dtype)
+    return LINEAR_PROBLEMS[name].from_data(sp.csr_array(X), y, l2=l2, true_weights=weights, dtype=dtype)
+
+
+def completion(rows=20, columns=15, entries=200, rank=2, mu=0.0, noise=0.0, dtype=np.float64):
+    """Random entries of a low-rank matrix, with the factors that made them."""
+    random = np.random.default_rng(4)
+    left, right = random.normal(size=(rows, rank)), random.normal(size=(columns, rank))
+    u, v = random.integers(0, rows, entries), random.integers(0, columns, entries)
+    values = (left[u] * right[v]).sum(axis=1) + noise * random.normal(size=entries)
+    factors = np.concatenate([left, right]).ravel()
+    return MatrixCompletion.from_data(
+        u, v, values, shape=(rows, columns), rank=rank, mu=mu, true_weights=factors, dtype=dtype
+    )
+
+
+def grid_cut(side=4, labels=2):
+    """A square grid whose nodes all have an edge to one terminal, as an image's do."""
+    random = np.random.default_rng(5)
+    nodes = np.arange(side * side).reshape(side, side)
+    pairs = [(nodes[:-1], nodes[1:]), (nodes[:, :-1], nodes[:, 1:])]
+    heads, tails = (np.concatenate([pair[end].ravel() for pair in pairs]) for end in (0, 1))
+    terminals = side * side + np.arange(labels)
+    likes = side * side + nodes.ravel() * labels // nodes.size
+    heads, tails = np.append(heads, nodes.ravel()), np.append(tails, likes)
+    capacities = random.integers(1, 6, heads.size)
+    return GraphCut.from_data(heads, tails, capacities, terminals=terminals)

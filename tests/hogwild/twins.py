@@ -80,3 +80,34 @@ def sparsity_twin(X):
     delta = max((X != 0).mean(axis=0))
     rho = max(sum(bool(mine & other) for other in supports) for mine in supports) / len(X)
     return omega, delta, rho
+
+
+def completion_twin(rows, columns, values, left, right, mu, order, rate):
+    """One epoch of matrix completion; returns the new factors in float64."""
+    left, right = np.array(left, np.float64), np.array(right, np.float64)
+    for i in order:
+        u, v = rows[i], columns[i]
+        slope = 2 * (left[u] @ right[v] - values[i])
+        old = left[u].copy()
+        left[u] -= rate * (slope * right[v] + mu / (rows == u).sum() * left[u])
+        right[v] -= rate * (slope * old + mu / (columns == v).sum() * right[v])
+    return left, right
+
+
+def simplex_twin(vector):
+    """The nearest point of the simplex: by sorting (Held, Wolfe & Crowder 1974)."""
+    ordered = np.sort(vector)[::-1]
+    sums = np.cumsum(ordered) - 1
+    last = np.flatnonzero(ordered - sums / np.arange(1, len(vector) + 1) > 0)[-1]
+    return np.maximum(vector - sums[last] / (last + 1), 0)
+
+
+def cut_twin(heads, tails, capacities, terminals, shares, order, rate):
+    """One epoch of a graph cut; returns the new label shares in float64."""
+    shares = np.array(shares, np.float64)
+    for i in order:
+        signs = np.sign(shares[heads[i]] - shares[tails[i]])
+        for node, side in ((heads[i], -1), (tails[i], 1)):
+            if node not in terminals and signs.any():
+                shares[node] = simplex_twin(shares[node] + side * rate * capacities[i] * signs)
+    return shares

@@ -1,0 +1,393 @@
+"""Graph cuts as a linear program over simplices: a vector of label shares for each node."""
+
+import functools
+import time
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from hogwild import checks
+from hogwild.atomics import load, prefetch
+from hogwild.compiling import compiled, inlined
+from hogwild.datasets.record import content_hash
+from hogwild.optimum import Optimum
+from hogwild.policies import add
+from hogwild.problem import Problem
+from hogwild.sparsity import Sparsity, sparsity_of
+from hogwild.updates import (
+    coefficient,
+    count,
+    fetch_ahead,
+    fetch_far_ahead,
+    gathers,
+    idle,
+    support,
+    variable,
+    variables,
+    write,
+)
+
+_MOST = 2**31 - 1
+_MOST_PROGRAM = 100_000  # edges times labels that the linear program is asked to solve
+_ONE = np.uint64(1)
+
+
+class CutEdges(NamedTuple):
+    """Edges with capacities, as kernels see them; weights are a row of label shares for each node."""
+
+    heads: Any  # uint32, the smaller node
+    tails: Any
+    capacities: Any
+    fixed: Any  # uint8 of shape (n_nodes,): 1 for a terminal
+    labels: Any
+
+
+@count.of(CutEdges)
+def _(problem):
+    return problem.capacities.size
+
+
+@support.of(CutEdges)
+def _(problem, example):
+    touched = np.uint64(2 * problem.labels)
+    return example * touched, (example + _ONE) * touched
+
+
+@gathers.of(CutEdges)
+def _(problem):
+    return True
+
+
+@fetch_far_ahead.of(CutEdges)
+def _(problem, example):
+    prefetch(problem.heads, example)
+    prefetch(problem.tails, example)
+    prefetch(problem.capacities, example)
+
+
+@fetch_ahead.of(CutEdges)
+def _(problem, example, weights):
+    # the first line of each: further lines follow in order, which the processor foresees
+    labels = np.uint64(problem.labels)
+    prefetch(weights, problem.heads[example] * labels)
+    prefetch(weights, problem.tails[example] * labels)
+
+
+@coefficient.of(CutEdges)
+def _(problem, example, start, end, weights, room):
+    labels = np.uint64(problem.labels)
+    head, tail = problem.heads[example] * labels, problem.tails[example] * labels
+    differs = False
+    for label in range(labels):
+        away = load(weights, head + label) - load(weights, tail + label)
+        room[label] = np.sign(away)
+        differs = differs or away != 0
+    return problem.capacities[example] if differs else problem.capacities[example] * 0
+
+
+@idle.of(CutEdges)
+def _(problem, scalar):
+    return scalar == 0
+
+
+@write.of(CutEdges)
+def _(problem, policy, example, start, end, scalar, rate, weights, room):
+    if problem.fixed[problem.heads[example]] == 0:
+        _move(problem, policy, problem.heads[example], -rate * scalar, weights, room)
+    if problem.fixed[problem.tails[example]] == 0:
+        _move(problem, policy, problem.tails[example], rate * scalar, weights, room)
+
+
+@variables.of(CutEdges)
+def _(problem, start, end):
+    return np.uint64(0), np.uint64(2)
+
+
+@variable.of(CutEdges)
+def _(problem, example, place):
+    return np.uint64(problem.heads[example] if place == np.uint64(0) else problem.tails[example])
+
+
+@inlined
+def _move(problem: Any, policy: Any, node: Any, distance: Any, weights: Any, room: Any) -> None:
+    """Move a node's shares along the signs in ``room`` and back onto the simplex."""
+    labels = np.uint64(problem.labels)
+    first, old, new, spare = node * labels, labels, labels + labels, labels + labels + labels
+    for label in range(labels):
+        share = load(weights, first + label)
+        room[old + label] = share
+        room[new + label] = share + distance * room[label]
+        room[spare + label] = room[new + label]
+    threshold = simplex_threshold(room, spare, labels)
+    for label in range(labels):
+        target = max(room[new + label] - threshold, weights.dtype.type(0))
+        if target != room[old + label]:
+            add(policy, weights, first + label, target - room[old + label])
+
+
+@compiled
+def simplex_threshold(room: Any, first: Any, length: Any) -> Any:
+    """Return τ such that ``max(v − τ, 0)`` is the point of the simplex nearest to v.
+
+    v are ``length`` cells of ``room`` from ``first``; they are left in another order. The pivoting of
+    Duchi, Shalev-Shwartz, Singer & Chandra 2008, Figure 2: linear time on average, with the median of three
+    as pivot.
+    """
+    if length == np.uint64(2):
+        one, other = room[first], room[first + _ONE]
+        both = (one + other - 1) / 2
+        return both if abs(one - other) < 1 else max(one, other) - 1
+    begin, end = first, first + length
+    total, kept = room[first] * 0, np.uint64(0)
+    while begin < end:
+        low, middle, high = room[begin], room[begin + (end - begin) // np.uint64(2)], room[end - _ONE]
+        pivot = max(min(low, high), min(max(low, high), middle))
+        # larger ones to the front, those equal to the pivot behind them
+        front, place, back = begin, begin, end
+        above = room[first] * 0
+        while place < back:
+            value = room[place]
+            if value > pivot:
+                room[place], room[front] = room[front], value
+                above += value
+                front += _ONE
+                place += _ONE
+            elif value < pivot:
+                back -= _ONE
+                room[place], room[back] = room[back], value
+            else:
+                place += _ONE
+        with_pivot = total + above + pivot * (back - front)
+        number = kept + (back - begin)
+        if with_pivot - number * pivot < 1:  # all of these stay positive: look among the smaller ones
+            total, kept, begin = with_pivot, number, back
+        else:
+            end = front
+    return (total - 1) / kept
+
+
+class GraphCut(Problem):
+    """``min (1/|E|) Σ_{(u,v)∈E} w_uv ‖x_u − x_v‖₁`` with every x_v on the simplex of the labels.
+
+    A terminal is fixed to its label (Niu et al. 2011, eq. 2.5). The weights are the label shares of the
+    nodes, node after node; a node's shares are one variable. With two labels the minimum is twice the minimum
+    cut, over the number of edges. Make one with `from_data`.
+
+    Attributes
+    ----------
+    heads, tails : ndarray of shape (n_examples,)
+        The nodes of each edge, the smaller one first.
+    capacities : ndarray of shape (n_examples,)
+    terminals : ndarray of shape (n_labels,)
+        The node that is fixed to each label.
+    n_nodes, n_labels : int
+    """
+
+    name = "graph_cut"
+
+    def __init__(self, heads: Any, tails: Any, capacities: Any, terminals: Any, n_nodes: int) -> None:
+        self.heads, self.tails, self.capacities = heads, tails, capacities
+        self.terminals, self.n_nodes, self.n_labels = terminals, n_nodes, terminals.size
+        self.n_examples, self.dtype = capacities.size, capacities.dtype
+        self.n_variables, self.n_weights = n_nodes, n_nodes * self.n_labels
+        self.nonzeros = self.n_examples * 2 * self.n_labels
+        self._fixed = np.zeros(n_nodes, np.uint8)
+        self._fixed[terminals] = 1
+
+    @classmethod
+    def from_data(
+        cls,
+        heads: Any,
+        tails: Any,
+        capacities: Any,
+        *,
+        terminals: Any,
+        n_nodes: int | None = None,
+        dtype: Any = np.float64,
+    ) -> Self:
+        """Check an edge list and make a problem of it; edges have no direction.
+
+        Parameters
+        ----------
+        heads, tails : array_like of int, of shape (n_examples,)
+        capacities : array_like of shape (n_examples,)
+            Of at least 0.
+        terminals : array_like of int, of shape (n_labels,)
+            At least two different nodes, one for each label.
+        n_nodes : int, optional
+            Default: as many as the indices ask for.
+        dtype : float32 or float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, what was given and what is allowed.
+        """
+        precision = checks.floating(dtype)
+        capacities = np.asarray(capacities)
+        if capacities.dtype.kind not in "fiub":
+            raise TypeError(f"capacities has dtype {capacities.dtype}; it must hold real numbers")
+        if capacities.ndim != 1 or not capacities.size:
+            raise ValueError(
+                f"capacities has shape {capacities.shape}; it must be (n_examples,), at least one"
+            )
+        if not np.isfinite(capacities).all() or capacities.min() < 0:
+            raise ValueError("capacities holds NaN, infinity or negative numbers; all must be at least 0")
+        most = None if n_nodes is None else checks.integer("n_nodes", n_nodes, minimum=2) - 1
+        most = _MOST if most is None else most
+        heads = checks.indices("heads", heads, capacities.size, most)
+        tails = checks.indices("tails", tails, capacities.size, most)
+        terminals = checks.indices("terminals", terminals, np.size(terminals), most)
+        if terminals.size < 2 or np.unique(terminals).size < terminals.size:
+            raise ValueError(f"terminals is {terminals.tolist()}; it must name at least two different nodes")
+        if (heads == tails).any():
+            raise ValueError(
+                f"heads and tails both name node {heads[heads == tails][0]}; no edge may be a loop"
+            )
+        nodes = n_nodes or 1 + int(max(heads.max(), tails.max(), terminals.max()))
+        low, high = np.minimum(heads, tails), np.maximum(heads, tails)
+        return cls(low, high, capacities.astype(precision), terminals, nodes)
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the edges and terminals, hexadecimal."""
+        shape = (self.n_nodes, self.n_nodes)
+        edges = sp.coo_array((self.capacities, (self.heads, self.tails)), shape=shape).tocsr()
+        return content_hash(edges, self.terminals)
+
+    def shares(self, weights: np.ndarray) -> np.ndarray:
+        """Return the label shares of shape (n_nodes, n_labels), a view of the weights."""
+        return weights.reshape(-1, self.n_labels)
+
+    def objective(self, weights: np.ndarray) -> float:
+        """Return the objective at feasible weights of shape (n_weights,), summed in float64."""
+        shares, total = self.shares(weights), 0.0
+        chunk = max(1, 10_000_000 // self.n_labels)
+        for begin in range(0, self.n_examples, chunk):
+            part = slice(begin, begin + chunk)
+            away = np.abs(shares[self.heads[part]] - shares[self.tails[part]])
+            total += float((self.capacities[part] * away.sum(axis=1, dtype=np.float64)).sum(dtype=np.float64))
+        return total / self.n_examples
+
+    @functools.cached_property
+    def objective_at_zero(self) -> float:
+        """The objective at `start`: free nodes in the middle of the simplex."""
+        return self.objective(self.start(np.random.default_rng(0)))
+
+    def start(self, random: np.random.Generator) -> np.ndarray:
+        """Return equal shares of all labels for every free node."""
+        return self._pin_terminals(np.full((self.n_nodes, self.n_labels), 1 / self.n_labels, self.dtype))
+
+    def settle(self, weights: np.ndarray) -> np.ndarray:
+        """Return the nearest feasible weights: concurrent steps of two workers leave the simplex a little."""
+        settled = np.array(self.shares(weights))
+        _project_rows(settled, np.empty(self.n_labels, settled.dtype))
+        return self._pin_terminals(settled)
+
+    def _pin_terminals(self, shares: np.ndarray) -> np.ndarray:
+        shares[self.terminals] = np.eye(self.n_labels, dtype=self.dtype)
+        return shares.ravel()
+
+    def room(self, batch_size: int) -> int:
+        """Return the cells of scratch that an update needs: signs, old and new shares, a copy to pivot in."""
+        return 4 * self.n_labels
+
+    def labels(self, weights: np.ndarray) -> np.ndarray:
+        """Return each node's label: the one with the largest share, shape (n_nodes,)."""
+        return self.shares(weights).argmax(axis=1)
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the capacity that the rounded labels cut."""
+        labels = self.labels(weights)
+        parted = labels[self.heads] != labels[self.tails]
+        return {"cut": float(self.capacities[parted].sum(dtype=np.float64))}
+
+    def sparsity(self) -> Sparsity:
+        """Return Ω, Δ and ρ of the edges, with nodes as variables: Ω is 2."""
+        places = np.column_stack([self.heads, self.tails]).ravel()
+        starts = np.arange(0, 2 * self.n_examples + 1, 2)
+        ones = np.ones(places.size, np.int8)
+        return sparsity_of(sp.csr_array((ones, places, starts), shape=(self.n_examples, self.n_nodes)))
+
+    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> CutEdges:
+        """Return the edges as kernels see them, laid out in an order if one is given."""
+        arrays = self.heads, self.tails, self.capacities
+        heads, tails, capacities = arrays if order is None else (array[order] for array in arrays)
+        return CutEdges(heads.view(np.uint32), tails.view(np.uint32), capacities, self._fixed, self.n_labels)
+
+    def _find_optimum(self) -> Optimum:
+        """Solve two labels by maximum flow, more by linear programming where that is small enough."""
+        began = time.perf_counter()
+        whole = (self.capacities == np.floor(self.capacities)).all() and self.capacities.sum() < _MOST
+        if self.n_labels == 2 and whole:
+            value, weights = _minimum_cut(self)
+            certificate, gap, solver = "duality_gap", abs(self.objective(weights) - value), "maximum flow"
+        elif self.n_examples * self.n_labels <= _MOST_PROGRAM:
+            weights, gap = _linear_program(self)
+            certificate, solver = "duality_gap", "HiGHS"
+        else:
+            size = f"{self.n_examples} edges with {self.n_labels} labels"
+            raise NotImplementedError(
+                f"no certified optimum for {size}: the maximum flow needs two labels and whole capacities, "
+                f"the linear program at most {_MOST_PROGRAM} edges times labels"
+            )
+        objective, seconds = self.objective(weights), time.perf_counter() - began
+        return Optimum(objective, weights, certificate, gap, solver, seconds)
+
+
+@compiled
+def _project_rows(shares: Any, room: Any) -> None:
+    labels = np.uint64(shares.shape[1])
+    for node in range(shares.shape[0]):
+        for label in range(shares.shape[1]):
+            room[label] = shares[node, label]
+        threshold = simplex_threshold(room, np.uint64(0), labels)
+        for label in range(shares.shape[1]):
+            shares[node, label] = max(shares[node, label] - threshold, shares.dtype.type(0))
+
+
+def _minimum_cut(problem: GraphCut) -> tuple[float, np.ndarray]:
+    """Return the optimal objective by maximum flow, and shares of 0 and 1 that attain it."""
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    nodes, ends = problem.n_nodes, (problem.heads, problem.tails)
+    there = sp.coo_array((problem.capacities.astype(np.int64), ends), shape=(nodes, nodes))
+    capacities = sp.csr_array(there + there.T).astype(np.int32)
+    source, sink = (int(node) for node in problem.terminals)
+    found = maximum_flow(capacities, source, sink)
+    left = sp.csr_array(capacities - sp.csr_array(found.flow))
+    left.eliminate_zeros()
+    reached = breadth_first_order(left, source, return_predecessors=False)
+    shares = np.tile(np.array([0.0, 1.0]), (nodes, 1))
+    shares[reached] = 1.0, 0.0
+    return 2.0 * float(found.flow_value) / problem.n_examples, shares.ravel()
+
+
+def _linear_program(problem: GraphCut) -> tuple[np.ndarray, float]:
+    """Return optimal shares by linear programming, and the gap between its primal and dual objective."""
+    from scipy.optimize import linprog
+
+    edges, labels, size = problem.n_examples, problem.n_labels, problem.n_weights
+    pairs, places = edges * labels, np.arange(edges * labels)
+    ends = [(nodes[:, None] * labels + np.arange(labels)).ravel() for nodes in (problem.heads, problem.tails)]
+    ones = np.ones(pairs)
+    away = sp.coo_array(
+        (np.concatenate([ones, -ones]), (np.tile(places, 2), np.concatenate(ends))), shape=(pairs, size)
+    )
+    slack = sp.eye_array(pairs)
+    above = sp.block_array([[away, -slack], [-away, -slack]], format="csr")
+    sums = sp.kron(sp.eye_array(problem.n_nodes), np.ones((1, labels)))
+    sums = sp.hstack([sums, sp.coo_array((problem.n_nodes, pairs))], format="csr")
+    bounds = np.zeros((size + pairs, 2))
+    bounds[:, 1] = np.inf
+    pinned = (problem.terminals[:, None] * labels + np.arange(labels)).ravel()
+    bounds[pinned, :] = np.eye(labels).ravel()[:, None]
+    cost = np.concatenate([np.zeros(size), np.repeat(problem.capacities.astype(np.float64), labels) / edges])
+    found = linprog(cost, above, np.zeros(2 * pairs), sums, np.ones(problem.n_nodes), bounds, method="highs")
+    if found.status != 0:
+        raise RuntimeError(f"the linear program of the cut was not solved: {found.message}")
+    dual = found.eqlin.marginals.sum() + (bounds[pinned, 1] * found.upper.marginals[pinned]).sum()
+    dual += (bounds[pinned, 0] * found.lower.marginals[pinned]).sum()
+    weights = problem.settle(found.x[:size])
+    return weights, abs(float(problem.objective(weights) - dual))

@@ -1,0 +1,370 @@
+"""Low-rank matrix completion on observed entries: one row vector and one column vector for each."""
+
+import functools
+import math
+import time
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from hogwild import checks
+from hogwild.atomics import CACHE_LINE, load, prefetch
+from hogwild.compiling import generic
+from hogwild.datasets.record import content_hash
+from hogwild.optimum import Optimum
+from hogwild.policies import add
+from hogwild.problem import Problem, square_sum
+from hogwild.sparsity import Sparsity, sparsity_of
+from hogwild.updates import (
+    coefficient,
+    count,
+    fetch_ahead,
+    fetch_far_ahead,
+    gathers,
+    idle,
+    support,
+    variable,
+    variables,
+    write,
+)
+
+_MOST = 2**31 - 1
+_RELATIVE_CHANGE = 1e-9  # of the objective, in one sweep of the alternating solver
+_MOST_SWEEPS = 500
+_CHUNK = 1_000_000  # observed entries whose factors are gathered at once
+
+
+class Ratings(NamedTuple):
+    """Observed entries and the penalty's slopes, for kernels; the weights are the rows of L, then of R."""
+
+    rows: Any
+    columns: Any
+    values: Any
+    rank: Any
+    row_slopes: Any  # µ / |E_u|, shape (n_rows,)
+    column_slopes: Any  # µ / |E_v|, shape (n_columns,)
+
+
+@generic
+def factor_starts(problem: Any, example: Any) -> Any:
+    """Return the coordinates at which the row's and the column's factors begin."""
+
+
+@factor_starts.of(Ratings)
+def _(problem, example):
+    rank, rows = np.uint64(problem.rank), np.uint64(problem.row_slopes.size)
+    return problem.rows[example] * rank, (rows + problem.columns[example]) * rank
+
+
+@count.of(Ratings)
+def _(problem):
+    return problem.values.size
+
+
+@support.of(Ratings)
+def _(problem, example):
+    touched = np.uint64(2 * problem.rank)
+    return example * touched, (example + np.uint64(1)) * touched
+
+
+@fetch_far_ahead.of(Ratings)
+def _(problem, example):
+    prefetch(problem.rows, example)
+    prefetch(problem.columns, example)
+    prefetch(problem.values, example)
+
+
+@gathers.of(Ratings)
+def _(problem):
+    return True
+
+
+@fetch_ahead.of(Ratings)
+def _(problem, example, weights):
+    line, length = np.uint64(CACHE_LINE // weights.itemsize), np.uint64(problem.rank)
+    row, column = factor_starts(problem, example)
+    place = np.uint64(0)
+    while place < length:
+        prefetch(weights, row + place)
+        prefetch(weights, column + place)
+        place += line
+    prefetch(weights, row + length - np.uint64(1))
+    prefetch(weights, column + length - np.uint64(1))
+    prefetch(problem.row_slopes, problem.rows[example])
+    prefetch(problem.column_slopes, problem.columns[example])
+
+
+@coefficient.of(Ratings)
+def _(problem, example, start, end, weights, room):
+    row, column = factor_starts(problem, example)
+    even, odd = weights.dtype.type(0), weights.dtype.type(0)
+    place, rank = np.uint64(0), np.uint64(problem.rank)
+    while place + np.uint64(1) < rank:
+        even += load(weights, row + place) * load(weights, column + place)
+        odd += load(weights, row + place + np.uint64(1)) * load(weights, column + place + np.uint64(1))
+        place += np.uint64(2)
+    if place < rank:
+        even += load(weights, row + place) * load(weights, column + place)
+    return weights.dtype.type(2) * (even + odd - problem.values[example])
+
+
+@idle.of(Ratings)
+def _(problem, scalar):
+    return False
+
+
+@write.of(Ratings)
+def _(problem, policy, example, start, end, scalar, rate, weights, room):
+    row, column = factor_starts(problem, example)
+    row_slope = problem.row_slopes[problem.rows[example]]
+    column_slope = problem.column_slopes[problem.columns[example]]
+    for place in range(np.uint64(problem.rank)):
+        left, right = load(weights, row + place), load(weights, column + place)
+        add(policy, weights, row + place, -rate * (scalar * right + row_slope * left))
+        add(policy, weights, column + place, -rate * (scalar * left + column_slope * right))
+
+
+@variables.of(Ratings)
+def _(problem, start, end):
+    return np.uint64(0), np.uint64(2)
+
+
+@variable.of(Ratings)
+def _(problem, example, place):
+    if place == np.uint64(0):
+        return np.uint64(problem.rows[example])
+    return np.uint64(problem.row_slopes.size) + np.uint64(problem.columns[example])
+
+
+class MatrixCompletion(Problem):
+    """``min_{L,R} (1/|E|) Σ_{(u,v)∈E} [ (L_u·R_v − Z_uv)² + µ/(2|E_u|) ‖L_u‖² + µ/(2|E_v|) ‖R_v‖² ]``.
+
+    E are the observed entries, |E_u| and |E_v| those in row u and in column v (Niu et al. 2011, section 2).
+    The weights are L of shape (n_rows, rank) and then R of shape (n_columns, rank), flat; a row's or a
+    column's factors are one variable. Not convex: the optimum that `solve` finds is a stationary point.
+    Make one with `from_data`.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of shape (n_examples,)
+    values : ndarray of shape (n_examples,)
+        The observed entries, in the given order.
+    rank : int
+    mu : float
+    n_rows, n_columns : int
+    """
+
+    name = "matrix_completion"
+
+    def __init__(
+        self,
+        rows: Any,
+        columns: Any,
+        values: Any,
+        shape: tuple[int, int],
+        rank: int,
+        mu: float,
+        spread: float,
+    ) -> None:
+        self.rows, self.columns, self.values = rows, columns, values
+        self.n_rows, self.n_columns = shape
+        self.rank, self.mu, self.spread = rank, mu, spread
+        self.n_examples, self.dtype = values.size, values.dtype
+        self.n_variables = self.n_rows + self.n_columns
+        self.n_weights = self.n_variables * rank
+        self.nonzeros = values.size * 2 * rank
+
+    @classmethod
+    def from_data(
+        cls,
+        rows: Any,
+        columns: Any,
+        values: Any,
+        *,
+        shape: tuple[int, int] | None = None,
+        rank: int = 10,
+        mu: float = 0.0,
+        spread: float | None = None,
+        true_weights: Any = None,
+        dtype: Any = np.float64,
+    ) -> Self:
+        """Check the triplets and make a problem of them.
+
+        Parameters
+        ----------
+        rows, columns : array_like of int, of shape (n_examples,)
+        values : array_like of shape (n_examples,)
+        shape : (int, int), optional
+            Of the matrix. Default: as large as the indices ask for.
+        rank : int, default 10
+        mu : float, default 0
+            µ of the penalty.
+        spread : float, optional
+            Factors start uniformly within ± this. Default: such that products are of the size of the values,
+            ``(rms(values) / √rank) ** ½ · √3``.
+        true_weights : array_like of shape (n_weights,), optional
+        dtype : float32 or float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, what was given and what is allowed.
+        """
+        precision = checks.floating(dtype)
+        values = np.asarray(values)
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"values has dtype {values.dtype}; it must hold real numbers")
+        if values.ndim != 1 or not values.size:
+            raise ValueError(f"values has shape {values.shape}; it must be (n_examples,), at least one")
+        if not np.isfinite(values).all():
+            raise ValueError("values holds NaN or infinity; all entries must be finite")
+        if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
+            raise TypeError(f"shape is {shape!r}; it must be two integers")
+        limits = (
+            [None, None] if shape is None else [checks.integer("shape", side, minimum=1) for side in shape]
+        )
+        rows = checks.indices("rows", rows, values.size, (limits[0] or _MOST + 1) - 1)
+        columns = checks.indices("columns", columns, values.size, (limits[1] or _MOST + 1) - 1)
+        sides = int(rows.max()) + 1, int(columns.max()) + 1
+        sides = (limits[0] or sides[0], limits[1] or sides[1])
+        rank = checks.integer("rank", rank, minimum=1)
+        mu = checks.real("mu", mu, "a number of at least 0")
+        if spread is None:
+            size = math.sqrt(float(square_sum(values.astype(np.float64))) / values.size)
+            spread = math.sqrt(3 * size / math.sqrt(rank)) or 1.0
+        problem = cls(
+            rows, columns, values.astype(precision), sides, rank, mu, checks.positive("spread", spread)
+        )
+        if true_weights is not None:
+            true_weights = np.asarray(true_weights, np.float64)
+            if true_weights.shape != (problem.n_weights,):
+                raise ValueError(
+                    f"true_weights has shape {true_weights.shape}; it must be ({problem.n_weights},)"
+                )
+            problem.true_weights = true_weights
+        return problem
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the entries, hexadecimal."""
+        return content_hash(self._matrix(self.values), np.array([self.rank, self.n_examples]))
+
+    def factors(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return L of shape (n_rows, rank) and R of shape (n_columns, rank), views of the weights."""
+        both = weights.reshape(-1, self.rank)
+        return both[: self.n_rows], both[self.n_rows :]
+
+    def predict(self, weights: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return ``L_u·R_v`` for each pair of a row and a column, in float64."""
+        left, right = self.factors(weights)
+        found = np.empty(rows.size)
+        for begin in range(0, rows.size, _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            found[part] = (left[rows[part]].astype(np.float64) * right[columns[part]]).sum(axis=1)
+        return found
+
+    def objective(self, weights: np.ndarray) -> float:
+        """Return the objective at weights of shape (n_weights,), summed in float64."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            residuals = self.predict(weights, self.rows, self.columns) - self.values
+            total = square_sum(residuals)
+            if self.mu:
+                left, right = self.factors(weights.astype(np.float64))
+                seen = square_sum(left[self.row_degrees > 0]) + square_sum(right[self.column_degrees > 0])
+                total += self.mu / 2 * seen
+            return float(total / self.n_examples)
+
+    @functools.cached_property
+    def row_degrees(self) -> np.ndarray:
+        """|E_u|: the observed entries in each row."""
+        return np.bincount(self.rows, minlength=self.n_rows)
+
+    @functools.cached_property
+    def column_degrees(self) -> np.ndarray:
+        """|E_v|: the observed entries in each column."""
+        return np.bincount(self.columns, minlength=self.n_columns)
+
+    @functools.cached_property
+    def objective_at_zero(self) -> float:
+        """The mean of the squared entries."""
+        return float(square_sum(self.values.astype(np.float64)) / self.n_examples)
+
+    def errors(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the root mean squared error on the observed entries."""
+        residuals = self.predict(weights, self.rows, self.columns) - self.values
+        return {"rmse": float(np.sqrt(square_sum(residuals) / self.n_examples))}
+
+    def start(self, random: np.random.Generator) -> np.ndarray:
+        """Return factors uniform within ± `spread`: zero factors have a zero gradient."""
+        return random.uniform(-self.spread, self.spread, self.n_weights).astype(self.dtype)
+
+    def sparsity(self) -> Sparsity:
+        """Return Ω, Δ and ρ of the entries, with rows and columns as variables: Ω is 2."""
+        places = np.column_stack([self.rows, self.n_rows + self.columns]).ravel()
+        starts = np.arange(0, 2 * self.n_examples + 1, 2)
+        ones = np.ones(places.size, np.int8)
+        return sparsity_of(sp.csr_array((ones, places, starts), shape=(self.n_examples, self.n_variables)))
+
+    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Ratings:
+        """Return the entries as kernels see them, laid out in an order if one is given."""
+        arrays = self.rows, self.columns, self.values
+        if order is not None:
+            arrays = tuple(array[order] for array in arrays)
+        slopes = (
+            (self.mu / np.maximum(degrees, 1)).astype(self.dtype)
+            for degrees in (self.row_degrees, self.column_degrees)
+        )
+        rows, columns, values = arrays
+        return Ratings(rows.view(np.uint32), columns.view(np.uint32), values, self.rank, *slopes)
+
+    def _matrix(self, values: np.ndarray) -> Any:
+        return sp.coo_array((values, (self.rows, self.columns)), shape=(self.n_rows, self.n_columns)).tocsr()
+
+    def _find_optimum(self) -> Optimum:
+        """Alternate between exact solves for L and for R until nothing changes: a stationary point."""
+        began = time.perf_counter()
+        random = np.random.default_rng(0)
+        weights = (
+            self.true_weights.copy()
+            if self.true_weights is not None
+            else random.uniform(-self.spread, self.spread, self.n_weights)
+        )
+        left, right = self.factors(weights)
+        by_row = sp.csr_array(self._matrix(np.ones(self.n_examples)))
+        targets = sp.csr_array(self._matrix(self.values.astype(np.float64)))
+        by_column, column_targets = sp.csr_array(by_row.T), sp.csr_array(targets.T)
+        objective = self.objective(weights)
+        for _ in range(_MOST_SWEEPS):
+            left[:] = _ridge(by_row, targets, right, self.mu / 2, left)
+            right[:] = _ridge(by_column, column_targets, left, self.mu / 2, right)
+            before, objective = objective, self.objective(weights)
+            if before - objective <= _RELATIVE_CHANGE * self.objective_at_zero:
+                break
+        gradient = self._gradient_norm(weights)
+        seconds = time.perf_counter() - began
+        return Optimum(objective, weights, "gradient_norm", gradient, "alternating least squares", seconds)
+
+    def _gradient_norm(self, weights: np.ndarray) -> float:
+        left, right = self.factors(weights)
+        residuals = self._matrix(
+            2 * (self.predict(weights, self.rows, self.columns) - self.values) / self.n_examples
+        )
+        seen = [(degrees > 0)[:, None] for degrees in (self.row_degrees, self.column_degrees)]
+        shrink = self.mu / self.n_examples
+        parts = residuals @ right + shrink * left * seen[0], residuals.T @ left + shrink * right * seen[1]
+        return math.sqrt(sum(float(square_sum(part)) for part in parts))
+
+
+def _ridge(seen: Any, targets: Any, others: np.ndarray, penalty: float, old: np.ndarray) -> np.ndarray:
+    """Solve for the factors of every row, given those of all columns; rows without entries keep theirs."""
+    rank = others.shape[1]
+    gram = np.empty((seen.shape[0], rank, rank))
+    for i in range(rank):
+        for j in range(i + 1):
+            gram[:, i, j] = gram[:, j, i] = seen @ (others[:, i] * others[:, j])
+    # a row with fewer entries than the rank has many solutions: the tiny ridge takes the smallest
+    trace = np.trace(gram, axis1=1, axis2=2)
+    gram[:, range(rank), range(rank)] += (penalty + 1e-12 * trace + (trace == 0))[:, None]
+    found = np.linalg.solve(gram, (targets @ others)[:, :, None])[:, :, 0]
+    return np.where((np.diff(seen.indptr) > 0)[:, None], found, old)

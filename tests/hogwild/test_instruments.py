@@ -1,0 +1,134 @@
+"""What an instrumented run says, against what is known; what it must not change; delays."""
+
+import numpy as np
+import pytest
+
+import hogwild
+from hogwild import delays, instruments
+from hogwild.policies import Unguarded
+from hogwild.problems import HingeSVM
+from tests.hogwild.cases import completion, grid_cut, problem
+
+
+@pytest.mark.parametrize(
+    "case", [problem("hinge", l2=1.0), completion(mu=1.0), grid_cut()], ids=lambda c: c.name
+)
+def test_watching_a_serial_run_changes_nothing_and_sees_no_neighbour(case):
+    options = {"step_size": 0.03, "epochs": 3, "seed": 1}
+    plain, watched = (hogwild.minimize(case, **options, instrument=on) for on in (False, True))
+    assert plain.weights.tobytes() == watched.weights.tobytes()
+    assert plain.observations is None
+    seen = watched.observations
+    np.testing.assert_allclose(seen.attempted, seen.arrived, atol=1e-12)
+    assert seen.lost_share < 1e-12
+    assert (seen.staleness.mean, seen.staleness.percentile_99, seen.staleness.largest) == (0, 0, 0)
+    assert seen.staleness.histogram[0] == seen.staleness.histogram.sum() == 3 * case.n_examples
+    assert np.isnan(seen.staleness.length_correlation)
+    assert seen.collision_rate == 0
+    assert 0 <= seen.wait_share < 1
+
+
+def test_round_robin_updates_are_stale_by_the_other_workers_of_a_round():
+    """A gradient is computed while each of the others writes once."""
+    case = problem(examples=600, features=40)
+    result = hogwild.minimize(
+        case, backend="round_robin", workers=3, step_size=0.01, epochs=4, instrument=True
+    )
+    lag = result.observations.staleness
+    assert lag.histogram.sum() == 2400
+    assert lag.largest <= 2
+    assert lag.mean > 1
+    assert lag.percentile_99 == 2
+    assert result.observations.wait_share > 0
+
+
+def test_a_lock_around_everything_leaves_nothing_stale_and_no_collision():
+    case = problem(examples=2000, features=40)
+    result = hogwild.minimize(case, backend="locked", workers=3, step_size=0.01, epochs=3, instrument=True)
+    seen = result.observations
+    assert (seen.staleness.largest, seen.collision_rate) == (0, 0)
+    assert seen.lost_share < 1e-12
+
+
+def test_locks_on_variables_leave_no_collision_while_writing():
+    case = problem(examples=2000, features=12, density=0.5)
+    result = hogwild.minimize(case, backend="aig", workers=3, step_size=0.001, epochs=3, instrument=True)
+    assert result.observations.collision_rate == 0
+
+
+def test_processes_report_their_tallies():
+    case = HingeSVM.from_data(np.ones((500, 2)), np.ones(500))
+    result = hogwild.minimize(
+        case, backend="hogwild_processes", workers=2, step_size=2.0**-20, epochs=2, instrument=True
+    )
+    assert result.observations.writes.tolist() == [1000, 1000]
+    np.testing.assert_array_equal(result.observations.attempted, 1000 * 2.0**-20)
+
+
+def test_tallies_of_two_workers_are_put_together():
+    policy = instruments.instrumented(Unguarded(), 2, 3)
+    lags, lengths = np.array([[0, 1, 2], [5, 9, 3000]]), np.array([[4, 6, 8], [1, 2, 9]])
+    for worker in range(2):
+        cells = policy.cells[16 * worker :]
+        cells[instruments._DONE], cells[instruments._COLLIDED] = 3, worker
+        cells[instruments._BUSY], cells[instruments._WAITED] = 100, 10 + 20 * worker
+        for lag, length in zip(lags[worker], lengths[worker], strict=True):
+            policy.lags[worker, min(lag, 1023)] += 1
+            policy.moments[worker] += lag, lag**2, length, length**2, lag * length, 0
+        policy.moments[worker, -1] = lags[worker].max()
+    policy.attempted[:] = [[1, 0, 0], [2, -1, 0]]
+    policy.moved[:] = [[1, 0, 0], [2, 1, 0]]
+    seen = instruments.observations(policy, np.ones(3), np.array([3.5, 0.0, 1.0]))
+    assert seen.lost_share == 0.5 / 4
+    assert (seen.collision_rate, seen.wait_share) == (1 / 6, 0.2)
+    assert seen.staleness.mean == pytest.approx(lags.mean())
+    assert seen.staleness.largest == 3000
+    assert seen.staleness.percentile_99 == 1023
+    assert seen.staleness.histogram[[0, 1, 2, 5, 9, 1023]].tolist() == [1] * 6
+    expected = np.corrcoef(lags.ravel(), lengths.ravel())[0, 1]
+    assert seen.staleness.length_correlation == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "pool"}, "instrument is True; the backend 'pool'"),
+        ({"backend": "averaging"}, "instrument is True; the backend 'averaging'"),
+        ({"batch_size": 4}, "instrument is True; batch_size is 4"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        hogwild.minimize(problem(), instrument=True, **options)
+    with pytest.raises(TypeError, match="instrument is 1"):
+        hogwild.minimize(problem(), instrument=1)
+
+
+def test_a_delay_is_so_many_turns_of_a_loop(monkeypatch):
+    monkeypatch.setattr(delays, "seconds_per_loop", lambda: 5e-10)
+    assert delays.delay_of(0) == delays.NoDelay()
+    assert delays.delay_of(1e-9) == delays.BusyDelay(2)
+    assert delays.delay_of(1e-3) == delays.BusyDelay(2_000_000)
+
+
+@pytest.mark.parametrize("given", [-1.0, 1e-10, 2.0, float("nan"), "1"])
+def test_a_bad_delay_is_named(given):
+    with pytest.raises((TypeError, ValueError), match="gradient_delay is"):
+        hogwild.minimize(problem(), gradient_delay=given)
+
+
+@pytest.mark.parametrize("backend", hogwild.BACKENDS)
+def test_every_backend_delays_its_gradients_and_is_not_changed_by_it(backend):
+    """A delay of 2 ms for each of 60 gradients cannot take less than 60 of them over the workers."""
+    case = problem(examples=60)
+    workers = 1 if backend == "serial" else 2
+    result = hogwild.minimize(
+        case, backend=backend, workers=workers, epochs=1, step_size=0.01, gradient_delay=2e-3
+    )
+    assert sum(result.updates) == 60 * (workers if backend == "averaging" else 1)
+    assert sum(result.cpu_seconds) > 0.25 * 60 * 2e-3
+
+
+def test_a_measured_delay_is_in_seconds():
+    assert delays.measured(delays.NoDelay()) == 0
+    assert 0 < delays.measured(delays.delay_of(1e-6), seconds=1e-3) < 1

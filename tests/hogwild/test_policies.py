@@ -1,0 +1,153 @@
+"""What each policy promises: no lost update, the order of turns, the same objective, no endless wait."""
+
+import os
+
+import numpy as np
+import pytest
+
+import hogwild
+from hogwild.policies import Turns, placed, retire_worker, turns
+from hogwild.problems import HingeSVM, LeastSquares
+from tests.hogwild.cases import completion, grid_cut, problem
+
+SHARED = [
+    name
+    for name, backend in hogwild.BACKENDS.items()
+    if backend.workers in ("threads", "processes") and backend.policy != "private"
+]
+LOSSLESS = [name for name in SHARED if hogwild.BACKENDS[name].policy != "unguarded"]
+STEP = 2.0**-20  # sums of so few of them are exact
+
+
+def counter(examples, features=1):
+    """Hinge examples that are never content: every update adds exactly one step to each weight."""
+    return HingeSVM.from_data(np.ones((examples, features)), np.ones(examples))
+
+
+@pytest.mark.parametrize("features", [1, 3])
+@pytest.mark.parametrize("backend", LOSSLESS)
+def test_not_one_update_is_lost(backend, features):
+    case = counter(3000, features)
+    result = hogwild.minimize(case, backend=backend, workers=4, step_size=STEP, epochs=3, instrument=True)
+    assert (result.weights == 9000 * STEP).all()
+    assert result.observations.lost_share == 0
+    assert (result.observations.writes == 9000).all()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="workers on one core take turns")
+def test_unguarded_workers_lose_updates_where_they_meet_and_the_instrument_counts_them():
+    case = counter(200_000)
+    for seed in range(10):
+        result = hogwild.minimize(
+            case, backend="hogwild_threads", workers=2, step_size=STEP, epochs=1, seed=seed, instrument=True
+        )
+        arrived = result.weights[0] / STEP
+        assert result.observations.lost_share == pytest.approx(1 - arrived / 200_000)
+        if arrived < 200_000:
+            return
+    pytest.fail("ten runs without one lost update")
+
+
+@pytest.mark.parametrize("backend", ["round_robin", "round_robin_processes"])
+@pytest.mark.parametrize(("examples", "workers"), [(40, 3), (41, 4), (5, 8)])
+def test_round_robin_ends_and_loses_nothing_with_unequal_shares(backend, examples, workers):
+    case = counter(examples)
+    ends = {
+        hogwild.minimize(case, backend=backend, workers=workers, step_size=STEP, epochs=2).weights[0]
+        for _ in range(3)
+    }
+    assert ends == {2 * examples * STEP}
+
+
+def test_a_worker_that_retires_hands_its_turn_to_the_next_that_is_left():
+    policy = turns(3, 0)
+    for worker in (0, 1):
+        retire_worker(placed(policy, worker))
+    assert policy.cells[0] == 2
+    retire_worker(placed(policy, 2))
+    assert isinstance(policy, Turns)
+    assert policy.cells[0] == 2
+
+
+@pytest.mark.parametrize("backend", SHARED)
+def test_four_times_more_workers_than_cores_finish(backend):
+    workers = 4 * len(os.sched_getaffinity(0))
+    result = hogwild.minimize(
+        problem(examples=500, features=20), backend=backend, workers=workers, epochs=3, step_size=0.01
+    )
+    assert sum(result.updates) == 1500
+
+
+@pytest.mark.parametrize("backend", ["round_robin", "aig"])
+def test_a_time_limit_ends_workers_that_wait_for_each_other(backend):
+    result = hogwild.minimize(
+        problem(examples=3000, features=50),
+        backend=backend,
+        workers=3,
+        epochs=10**6,
+        time_limit=0.2,
+        step_size=1e-4,
+    )
+    assert result.status == "timeout"
+
+
+FAMILIES = {
+    "hinge": (lambda: problem("hinge", l2=1.0, examples=400, features=30, density=0.2), 0.05, 0.8, 20),
+    "matrix_completion": (
+        lambda: completion(rows=60, columns=40, entries=1500, mu=0.5, noise=0.1),
+        0.03,
+        0.95,
+        60,
+    ),
+    "graph_cut": (lambda: grid_cut(side=6), 0.05, 0.97, 150),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_policies_reach_the_same_objective(family):
+    """Within 1 % of the serial objective, the median over seeds, threads and processes alike."""
+    make, step, factor, epochs = FAMILIES[family]
+    case = make()
+
+    def reached(backend, workers):
+        ends = [
+            hogwild.minimize(
+                case,
+                backend=backend,
+                workers=workers,
+                step_size=hogwild.steps.ExponentialBackoff(step, factor),
+                epochs=epochs,
+                seed=seed,
+                initial_weights=case.start(np.random.default_rng(0)),
+            ).objective
+            for seed in range(3)
+        ]
+        return float(np.median(ends))
+
+    serial = reached("serial", 1)
+    scale = 0.01 * case.objective_at_zero if family == "graph_cut" else 0.01 * serial
+    for backend in SHARED:
+        assert abs(reached(backend, 2) - serial) <= scale, backend
+
+
+def test_averaging_is_the_mean_of_independent_runs_on_all_examples():
+    case = problem(l2=1.0)
+    one, two = (
+        hogwild.minimize(case, backend="averaging", workers=workers, epochs=3, seed=8) for workers in (1, 2)
+    )
+    assert one.weights.tobytes() == hogwild.minimize(case, epochs=3, seed=8).weights.tobytes()
+    assert two.updates == (360, 360)
+    assert [row.epoch for row in two.history] == [0, 1, 2, 3]
+    other = 2 * two.weights - one.weights
+    assert 0 < case.objective(other) < 2 * case.objective(one.weights)
+    again = hogwild.minimize(case, backend="averaging", workers=2, epochs=3, seed=8)
+    assert two.weights.tobytes() == again.weights.tobytes()
+
+
+def test_mini_batches_lose_nothing_under_locks():
+    case = LeastSquares.from_data(np.ones((400, 2)), np.full(400, 2.0**40))
+    for backend in LOSSLESS:
+        result = hogwild.minimize(
+            case, backend=backend, workers=3, step_size=2.0**-60, epochs=1, batch_size=8
+        )
+        np.testing.assert_allclose(result.weights, 50 * 2.0**-60 * 2 * 2.0**40, rtol=1e-9)
