@@ -1,29 +1,49 @@
-"""Data sets: the tutorial's, synthetic ones to order, an RCV1 twin, real source code, files, and RCV1 itself.
+"""Data sets: synthetic ones to order, twins of the paper's, real source code, files, and RCV1 itself.
 
-Equal arguments give the same bits. Generated sets need NumPy and SciPy only; files and RCV1 are read by
-scikit-learn, which the extra ``hogwild[datasets]`` installs.
+Makers return a `Dataset` of examples with targets, `Ratings` for matrix completion or a `Graph` to be cut.
+Equal arguments give the same bits. Generated sets need NumPy and SciPy only; svmlight files and RCV1 are read
+by scikit-learn, which the extra ``hogwild[datasets]`` installs.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from hogwild.datasets.files import fetch_rcv1, load_svmlight
 from hogwild.datasets.generator import synthetic
+from hogwild.datasets.graphs import Graph, entity_graph, load_dimacs, load_edges, voxel_image
+from hogwild.datasets.ratings import Ratings, jumbo_twin, kdd_twin, load_ratings, low_rank, netflix_twin
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.source_code import python_source
 from hogwild.datasets.tutorial import guide
 from hogwild.datasets.twin import rcv1_twin
 
-NAMES: dict[str, Callable[..., Dataset]] = {
-    maker.__name__: maker for maker in (guide, synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1)
+NAMES: dict[str, Callable[..., Any]] = {
+    maker.__name__: maker
+    for maker in (
+        *(guide, synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1),
+        *(low_rank, jumbo_twin, netflix_twin, kdd_twin, load_ratings),
+        *(voxel_image, entity_graph, load_edges, load_dimacs),
+    )
 }
 
 __all__ = [
     "NAMES",
     "Dataset",
+    "Graph",
+    "Ratings",
+    "entity_graph",
     "fetch_rcv1",
     "guide",
+    "jumbo_twin",
+    "kdd_twin",
+    "load_dimacs",
+    "load_edges",
+    "load_ratings",
     "load_svmlight",
+    "low_rank",
+    "netflix_twin",
     "python_source",
     "rcv1_twin",
     "synthetic",
+    "voxel_image",
 ]
