@@ -9,7 +9,7 @@ import hogwild
 
 # Written down, not read from hogwild: asv imports this file for each cell, and should not load numba then.
 PROBLEMS = ["least_squares", "logistic", "hinge"]
-BACKENDS = ["serial", "locked", "hogwild_threads", "hogwild_processes", "pool"]
+BACKENDS = "serial locked aig round_robin atomic hogwild_threads hogwild_processes pool".split()
 WORKERS = [1, 2]
 # 2 million non-zeros do not fit into the caches of one core, and an epoch still takes only some 10 ms.
 EXAMPLES, FEATURES, NONZEROS_PER_ROW = 50_000, 20_000, 40
@@ -31,7 +31,7 @@ def make_problem(name: str, backend: str) -> Any:
         task="regression" if name == "least_squares" else "classification",
         seed=0,
     )
-    return hogwild.problems.PROBLEMS[name].from_data(data.X, data.y, l2=1.0)
+    return hogwild.problems.LINEAR_PROBLEMS[name].from_data(data.X, data.y, l2=1.0)
 
 
 def exists(backend: str, workers: int) -> bool:

@@ -123,7 +123,8 @@ def _move(problem: Any, policy: Any, node: Any, distance: Any, weights: Any, roo
     for label in range(labels):
         target = max(room[new + label] - threshold, weights.dtype.type(0))
         if target != room[old + label]:
-            add(policy, weights, first + label, target - room[old + label])
+            seen = room[old + label]
+            add(policy, weights, first + label, seen, target - seen)
 
 
 @compiled

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.atomics import load, store, ticks
+from hogwild.compiling import inlined
 from hogwild.policies import (
     add,
     await_turn,
@@ -19,6 +20,7 @@ from hogwild.policies import (
     renew,
     retire,
     unlock,
+    waits,
 )
 from hogwild.updates import support, variable, variables
 
@@ -145,12 +147,18 @@ def _lag(policy: Instrumented, updates: int) -> Lag:
     return Lag(float(sums[_SUM] / n), float(min(rank, largest)), largest, histogram, correlation)
 
 
+@inlined
+def _count_waiting(policy: Any, begin: Any) -> None:
+    if waits(policy.inner):  # reading the clock takes time too: none where nobody waits
+        policy.cells[policy.worker * _LINE + _WAITED] += np.int64(ticks() - begin)
+
+
 @enter.of(Instrumented)
 def _(policy):
     mine = policy.worker * _LINE
     begin = ticks()
     enter(policy.inner)
-    policy.cells[mine + _WAITED] += np.int64(ticks() - begin)
+    _count_waiting(policy, begin)
     policy.cells[mine + _BEGAN] = np.int64(begin)
     seen = np.int64(0)
     for other in range(policy.workers):
@@ -163,14 +171,14 @@ def _(policy):
 def _(policy):
     begin = ticks()
     await_turn(policy.inner)
-    policy.cells[policy.worker * _LINE + _WAITED] += np.int64(ticks() - begin)
+    _count_waiting(policy, begin)
 
 
 @lock.of(Instrumented)
 def _(policy, problem, example, start, end):
     begin = ticks()
     lock(policy.inner, problem, example, start, end)
-    policy.cells[policy.worker * _LINE + _WAITED] += np.int64(ticks() - begin)
+    _count_waiting(policy, begin)
     store(policy.cells, policy.worker * _LINE + _WRITING, np.int64(example) + 1)
 
 
@@ -218,11 +226,11 @@ def _(policy, touches):
 
 
 @add.of(Instrumented)
-def _(policy, weights, coordinate, change):
+def _(policy, weights, coordinate, seen, change):
     policy.attempted[policy.worker, coordinate] += change
     policy.moved[policy.worker, coordinate] += abs(change)
     policy.writes[policy.worker, coordinate] += 1
-    add(policy.inner, weights, coordinate, change)
+    add(policy.inner, weights, coordinate, seen, change)
 
 
 @retire.of(Instrumented)

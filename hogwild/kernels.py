@@ -116,6 +116,6 @@ def run_batches(
                     0  # a coordinate that several examples share is applied at its first visit
                 )
                 if passes(problem, slope):
-                    add(policy, weights, touched, -rate * slope)
+                    add(policy, weights, touched, load(weights, touched), -rate * slope)
             unlock(policy, problem, chosen, first, last)
         leave(policy, touches)

@@ -153,9 +153,10 @@ def _(problem, scalar):
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
     for entry in range(start, end):
         touched = coordinate(problem, entry)
-        slope = component(problem, entry, scalar, load(weights, touched))
+        weight = load(weights, touched)
+        slope = component(problem, entry, scalar, weight)
         if passes(problem, slope):
-            add(policy, weights, touched, -rate * slope)
+            add(policy, weights, touched, weight, -rate * slope)
 
 
 @passes.of(LinearRows)

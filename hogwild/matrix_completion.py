@@ -42,8 +42,51 @@ class Ratings(NamedTuple):
     columns: Any
     values: Any
     rank: Any
+    n_rows: Any
+    penalty: Any
+
+
+class NoShrinkage(NamedTuple):
+    """µ is 0."""
+
+
+class DegreeShrinkage(NamedTuple):
+    """The penalty's slopes over the factors."""
+
     row_slopes: Any  # µ / |E_u|, shape (n_rows,)
     column_slopes: Any  # µ / |E_v|, shape (n_columns,)
+
+
+@generic
+def shrunk(penalty: Any, slope: Any, which: Any, side: Any, factor: Any) -> Any:
+    """Add the penalty's slope of one factor, of a row (side 0) or a column (side 1)."""
+
+
+@shrunk.of(NoShrinkage)
+def _(penalty, slope, which, side, factor):
+    return slope
+
+
+@shrunk.of(DegreeShrinkage)
+def _(penalty, slope, which, side, factor):
+    slopes = penalty.row_slopes if side == 0 else penalty.column_slopes
+    return slope + slopes[which] * factor
+
+
+@generic
+def fetch_shrinkage(penalty: Any, row: Any, column: Any) -> Any:
+    """Prefetch what `shrunk` will read."""
+
+
+@fetch_shrinkage.of(NoShrinkage)
+def _(penalty, row, column):
+    pass
+
+
+@fetch_shrinkage.of(DegreeShrinkage)
+def _(penalty, row, column):
+    prefetch(penalty.row_slopes, row)
+    prefetch(penalty.column_slopes, column)
 
 
 @generic
@@ -53,7 +96,7 @@ def factor_starts(problem: Any, example: Any) -> Any:
 
 @factor_starts.of(Ratings)
 def _(problem, example):
-    rank, rows = np.uint64(problem.rank), np.uint64(problem.row_slopes.size)
+    rank, rows = np.uint64(problem.rank), np.uint64(problem.n_rows)
     return problem.rows[example] * rank, (rows + problem.columns[example]) * rank
 
 
@@ -91,8 +134,7 @@ def _(problem, example, weights):
         place += line
     prefetch(weights, row + length - np.uint64(1))
     prefetch(weights, column + length - np.uint64(1))
-    prefetch(problem.row_slopes, problem.rows[example])
-    prefetch(problem.column_slopes, problem.columns[example])
+    fetch_shrinkage(problem.penalty, problem.rows[example], problem.columns[example])
 
 
 @coefficient.of(Ratings)
@@ -117,12 +159,13 @@ def _(problem, scalar):
 @write.of(Ratings)
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
     row, column = factor_starts(problem, example)
-    row_slope = problem.row_slopes[problem.rows[example]]
-    column_slope = problem.column_slopes[problem.columns[example]]
+    which, where = problem.rows[example], problem.columns[example]
     for place in range(np.uint64(problem.rank)):
         left, right = load(weights, row + place), load(weights, column + place)
-        add(policy, weights, row + place, -rate * (scalar * right + row_slope * left))
-        add(policy, weights, column + place, -rate * (scalar * left + column_slope * right))
+        row_slope = shrunk(problem.penalty, scalar * right, which, 0, left)
+        column_slope = shrunk(problem.penalty, scalar * left, where, 1, right)
+        add(policy, weights, row + place, left, -rate * row_slope)
+        add(policy, weights, column + place, right, -rate * column_slope)
 
 
 @variables.of(Ratings)
@@ -134,7 +177,7 @@ def _(problem, start, end):
 def _(problem, example, place):
     if place == np.uint64(0):
         return np.uint64(problem.rows[example])
-    return np.uint64(problem.row_slopes.size) + np.uint64(problem.columns[example])
+    return np.uint64(problem.n_rows) + np.uint64(problem.columns[example])
 
 
 class MatrixCompletion(Problem):
@@ -316,10 +359,14 @@ class MatrixCompletion(Problem):
             for degrees in (self.row_degrees, self.column_degrees)
         )
         rows, columns, values = arrays
-        return Ratings(rows.view(np.uint32), columns.view(np.uint32), values, self.rank, *slopes)
+        penalty = DegreeShrinkage(*slopes) if self.mu else NoShrinkage()
+        return Ratings(rows.view(np.uint32), columns.view(np.uint32), values, self.rank, self.n_rows, penalty)
 
     def _matrix(self, values: np.ndarray) -> Any:
         return sp.coo_array((values, (self.rows, self.columns)), shape=(self.n_rows, self.n_columns)).tocsr()
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.mu, self.rank, self.spread, self.true_weights  # the solver starts from them
 
     def _find_optimum(self) -> Optimum:
         """Alternate between exact solves for L and for R until nothing changes: a stationary point."""

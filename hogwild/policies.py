@@ -89,8 +89,13 @@ def leave(policy: Any, touches: Any) -> Any:
 
 
 @generic
-def add(policy: Any, weights: Any, coordinate: Any, change: Any) -> Any:
-    """Add to one coordinate of the shared weights."""
+def add(policy: Any, weights: Any, coordinate: Any, seen: Any, change: Any) -> Any:
+    """Add to one coordinate of the shared weights, which this worker has just seen to have a value."""
+
+
+@generic
+def waits(policy: Any) -> Any:
+    """Return whether workers wait for each other."""
 
 
 @generic
@@ -138,6 +143,16 @@ def _(policy, touches):
     pass
 
 
+@waits.of(Unguarded, Private, Atomic)
+def _(policy):
+    return False
+
+
+@waits.of(GlobalLock, VariableLocks, Turns)
+def _(policy):
+    return True
+
+
 @retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
 def _(policy):
     pass
@@ -149,12 +164,12 @@ def _(policy):
 
 
 @add.of(Unguarded, Private, GlobalLock, VariableLocks, Turns)
-def _(policy, weights, coordinate, change):
-    store(weights, coordinate, load(weights, coordinate) + change)
+def _(policy, weights, coordinate, seen, change):
+    store(weights, coordinate, seen + change)
 
 
 @add.of(Atomic)
-def _(policy, weights, coordinate, change):
+def _(policy, weights, coordinate, seen, change):
     fetch_add(weights, coordinate, change)
 
 

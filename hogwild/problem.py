@@ -3,10 +3,26 @@
 import functools
 from typing import Any, ClassVar
 
+import joblib
 import numpy as np
 
+from hogwild.compiling import user_cache
 from hogwild.optimum import Optimum
 from hogwild.sparsity import Sparsity
+
+
+@functools.cache
+def _cached_optimum() -> Any:
+    memory = joblib.Memory(user_cache() / "optima", verbose=0)
+
+    # the hash stands for the data
+    @memory.cache(ignore=["problem"])
+    def find(
+        name: str, content_hash: str, dtype: str, settings: tuple[Any, ...], problem: Problem
+    ) -> Optimum:
+        return problem._find_optimum()
+
+    return find
 
 
 class Problem:
@@ -68,6 +84,10 @@ class Problem:
     def _find_optimum(self) -> Optimum:
         raise NotImplementedError
 
+    def _settings(self) -> tuple[Any, ...]:
+        """Return what decides the optimum beside the data."""
+        return ()
+
     def start(self, random: np.random.Generator) -> np.ndarray:
         """Return the weights that a run starts from if none are given: zeros."""
         return np.zeros(self.n_weights, self.dtype)
@@ -93,7 +113,8 @@ class Problem:
     def solve(self) -> Optimum:
         """Return the minimum to high precision with its certificate; kept on disk by the data's content."""
         if self._optimum is None:
-            self._optimum = self._find_optimum()
+            found = _cached_optimum()(self.name, self.content_hash, str(self.dtype), self._settings(), self)
+            self._optimum = found
         return self._optimum
 
     def suboptimality(self, objective: float) -> float:

@@ -3,12 +3,10 @@
 import functools
 from typing import Any, ClassVar, Self
 
-import joblib
 import numpy as np
 import scipy.sparse as sp
 
 from hogwild import checks, losses
-from hogwild.compiling import user_cache
 from hogwild.datasets.record import content_hash
 from hogwild.graph_cuts import GraphCut
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
@@ -18,18 +16,6 @@ from hogwild.problem import Problem, square_sum
 from hogwild.sparsity import Sparsity, sparsity_of
 
 _MOST_FEATURES = 2**31 - 1
-
-
-@functools.cache
-def _cached_solve() -> Any:
-    memory = joblib.Memory(user_cache() / "optima", verbose=0)
-
-    # the hash stands for X and y
-    @memory.cache(ignore=["loss", "X", "y"])
-    def solve_by_content(name: str, content_hash: str, l2: float, loss: Any, X: Any, y: Any) -> Optimum:
-        return solve(loss, X, y, l2)
-
-    return solve_by_content
 
 
 class LinearProblem(Problem):
@@ -111,7 +97,10 @@ class LinearProblem(Problem):
             return float(loss + self.l2 / self.n_examples * square_sum(touched))
 
     def _find_optimum(self) -> Optimum:
-        return _cached_solve()(self.name, self.content_hash, self.l2, self.loss, self.X, self.y)
+        return solve(self.loss, self.X, self.y, self.l2)
+
+    def _settings(self) -> tuple[Any, ...]:
+        return (self.l2,)
 
     @functools.cached_property
     def objective_at_zero(self) -> float:

@@ -23,6 +23,9 @@ class Sparsity(NamedTuple):
         Δ, the largest share of the examples that touch one coordinate.
     rho : float
         ρ, the largest share of the examples that touch some coordinate of one example, itself included.
+    meeting_share : float
+        The mean of that share over all examples: the chance that two random examples share a coordinate
+        (among the sampled ones where ρ is estimated).
     rho_error : float
         0 where ρ is exact; otherwise ρ is the estimate from a random sample of the examples and lies within
         this distance with probability 0.99 (Hoeffding's inequality, union over all examples).
@@ -31,16 +34,25 @@ class Sparsity(NamedTuple):
     omega: int
     delta: float
     rho: float
+    meeting_share: float
     rho_error: float
+
+
+def expected_collision_rate(meeting_share: float, workers: int) -> float:
+    """Return the chance that an update shares a coordinate with one that another worker has in flight.
+
+    ``1 − (1 − meeting_share)^(workers − 1)``: independent random examples, every other worker busy.
+    """
+    return 1.0 - (1.0 - meeting_share) ** (workers - 1)
 
 
 @compiled
 def _largest_neighbourhood(
     indptr: Any, indices: Any, column_starts: Any, column_rows: Any, sample_size: int
-) -> int:
-    """Return the most sampled examples that share a coordinate with one example."""
+) -> tuple[int, int]:
+    """Return the most sampled examples that share a coordinate with one example, and the sum over all."""
     seen = np.zeros(sample_size, np.int64)
-    largest = 0
+    largest, total = 0, 0
     for example in range(indptr.size - 1):
         met = 0
         for entry in range(indptr[example], indptr[example + 1]):
@@ -51,9 +63,10 @@ def _largest_neighbourhood(
                     seen[other] = example + 1
                     met += 1
             if met == sample_size:
-                return met
+                break
         largest = max(largest, met)
-    return largest
+        total += met
+    return largest, total
 
 
 def sparsity_of(X: Any) -> Sparsity:
@@ -64,10 +77,14 @@ def sparsity_of(X: Any) -> Sparsity:
     sample_size = examples if cost <= _BUDGET else max(1, int(examples * _BUDGET / cost))
     sample = X if sample_size == examples else X[np.sort(shuffled_order(examples, 0)[:sample_size])]
     by_column = sample.tocsc()
-    neighbours = _largest_neighbourhood(X.indptr, X.indices, by_column.indptr, by_column.indices, sample_size)
+    neighbours, met = _largest_neighbourhood(
+        X.indptr, X.indices, by_column.indptr, by_column.indices, sample_size
+    )
     exact = sample_size == examples
     error = 0.0 if exact else math.sqrt(math.log(2 * examples / (1 - _CONFIDENCE)) / (2 * sample_size))
     delta = degrees.max() / examples
     # ρ ≥ Δ holds for every hypergraph: whoever touches the most popular coordinate meets all that touch it
     rho = neighbours / examples if exact else max(neighbours / sample_size, delta)
-    return Sparsity(int(np.diff(X.indptr).max()), float(delta), float(rho), error)
+    return Sparsity(
+        int(np.diff(X.indptr).max()), float(delta), float(rho), met / examples / sample_size, error
+    )

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hogwild
-from benchmarks import starting, training
+from benchmarks import completion, starting, training
+from hogwild.backends import POLICIES, TEAMS
+from hogwild.optimise import _derived_seed
+from hogwild.sampling import ShuffledOnce, shuffled_order
 
 KINDS = ("track_", "time_", "timeraw_", "peakmem_")
 
@@ -28,7 +32,7 @@ def classes(*modules):
     }
 
 
-BENCHMARKS = classes(starting, training)
+BENCHMARKS = classes(completion, starting, training)
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +49,14 @@ def _tiny(monkeypatch):
 
 
 def test_each_class_has_a_test_here():
-    assert set(BENCHMARKS) == {"Training", "Memory", "Import", "FirstCall"}
+    assert set(BENCHMARKS) == {"Training", "Memory", "Import", "FirstCall", "Completion"}
 
 
 def test_no_problem_and_no_backend_is_forgotten():
     assert set(training.PROBLEMS) == set(hogwild.problems.LINEAR_PROBLEMS)
-    assert set(training.BACKENDS) == set(hogwild.BACKENDS)
+    measured = [hogwild.BACKENDS[name] for name in training.BACKENDS]
+    assert {backend.policy for backend in measured} == set(POLICIES) - {"private"}
+    assert {backend.workers for backend in measured} == set(TEAMS)
 
 
 def test_training_measures_every_cell():
@@ -70,6 +76,32 @@ def test_training_measures_every_cell():
         assert 0 <= benchmark.track_suboptimality(figures, *cell) < 1, cell
     for problem in training.PROBLEMS:
         assert benchmark.track_time_over_serial(figures, problem, "serial", 1) == 1
+
+
+@pytest.mark.skipif(completion.compiler() is None, reason="there is no C++ compiler")
+def test_the_native_loop_computes_the_same_epochs_and_both_are_timed():
+    data = hogwild.datasets.jumbo_twin(n_rows=200)
+    problem = hogwild.problems.MatrixCompletion.from_data(data.rows, data.columns, data.values, rank=10)
+    start = problem.start(np.random.default_rng(0))
+    order = shuffled_order(problem.n_examples, ShuffledOnce(_derived_seed(0, "order")).seed)
+    native = start.copy()
+    assert completion.native_epoch(problem, order, native) > 0
+    np.testing.assert_allclose(native, completion.ours(problem, start).weights, rtol=1e-9, atol=1e-12)
+    benchmark = completion.Completion()
+    found = completion.measure(rows=200, repeats=1)
+    benchmark.setup(found)
+    for method in methods(benchmark):
+        assert method(found) > 0
+
+
+def test_without_a_compiler_the_native_loop_is_left_out(monkeypatch):
+    monkeypatch.setattr(completion, "compiler", lambda: None)
+    completion.native.cache_clear()
+    assert completion.Completion().setup_cache() is None
+    with pytest.raises(NotImplementedError):
+        completion.Completion().setup(None)
+    with pytest.raises(NotImplementedError, match="no C"):
+        completion.native()
 
 
 def test_memory_trains():

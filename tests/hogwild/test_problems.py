@@ -68,7 +68,7 @@ def test_the_optimum_is_kept_by_content():
 def test_sparsity_equals_the_twin_and_its_inequalities_hold(examples, features, density, seed):
     X, y, _ = arrays(examples, features, density, seed)
     found = LeastSquares.from_data(X, y).sparsity()
-    assert found[:3] == pytest.approx(sparsity_twin(X))
+    assert found[:4] == pytest.approx(sparsity_twin(X))
     assert found.rho_error == 0
     assert found.delta <= found.rho <= min(1, found.omega * found.delta) + 1e-12
 
@@ -81,6 +81,13 @@ def test_sampled_rho_is_within_its_stated_error(monkeypatch):
     sampled = case.sparsity()
     assert 0 < sampled.rho_error < 1
     assert abs(sampled.rho - exact.rho) <= sampled.rho_error
+    assert sampled.meeting_share == pytest.approx(exact.meeting_share, rel=0.3)
+
+
+def test_the_expected_collision_rate_is_that_of_independent_examples():
+    assert sparsity.expected_collision_rate(0.25, 1) == 0
+    assert sparsity.expected_collision_rate(0.25, 2) == 0.25
+    assert sparsity.expected_collision_rate(0.25, 3) == 1 - 0.75**2
     assert (sampled.omega, sampled.delta) == (exact.omega, exact.delta)
 
 

@@ -78,8 +78,8 @@ def sparsity_twin(X):
     supports = [set(np.flatnonzero(row)) for row in X]
     omega = max(map(len, supports))
     delta = max((X != 0).mean(axis=0))
-    rho = max(sum(bool(mine & other) for other in supports) for mine in supports) / len(X)
-    return omega, delta, rho
+    met = [sum(bool(mine & other) for other in supports) / len(X) for mine in supports]
+    return omega, delta, max(met), sum(met) / len(X)
 
 
 def completion_twin(rows, columns, values, left, right, mu, order, rate):
