@@ -23,14 +23,18 @@ TRIAL_COLUMNS = tuple(
     """
     trial experiment grid replicate
     problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype data_hash
-    omega delta rho rho_error
+    omega delta rho rho_error meeting_share rank
     backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
+    gradient_delay instrument
     data_seed order_seed
     status reason setup_seconds compile_seconds train_seconds eval_seconds wall_seconds cpu_seconds updates
     updates_per_second ns_per_nonzero
     objective_zero optimum optimum_certificate optimum_error objective suboptimality
     weight_error_l1 weight_error_l2
-    mean_absolute_residual train_error_rate test_error_rate
+    mean_absolute_residual train_error_rate test_error_rate train_rmse test_rmse cut
+    measured_delay_seconds
+    staleness_mean staleness_99 staleness_largest staleness_length_correlation
+    lost_share collision_rate expected_collision_rate wait_share
     started_at load_average spin_efficiency spin_tests
     """.split()
 )

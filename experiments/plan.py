@@ -18,8 +18,8 @@ from experiments.workloads import Workload
 
 BASE_SEED = 20110628  # one for all experiments, so that they share data
 AXES = ("data", "order", "plan")
-SWEPT = ("backend", "workers", "sampling", "batch_size", "gradient_threshold", "epochs")
-FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch")
+SWEPT = ("backend", "workers", "sampling", "batch_size", "gradient_threshold", "gradient_delay", "epochs")
+FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Trial:
     tolerance: float | None
     time_limit: float | None
     evaluations_per_epoch: int
+    gradient_delay: float = 0.0
+    instrument: bool = False
     skip: str | None = field(default=None, compare=False)
 
     @property
@@ -100,7 +102,7 @@ def _cells(experiment: str, grid: Grid, replicate: int, cores: int) -> Iterator[
             data_seed = int(options.pop("seed", seed("data", replicate)))
             data = tuple(sorted(options.items()))
             workload = Workload(
-                **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve
+                **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve, rank=grid.rank
             )
             place: dict[str, Any] = {"experiment": experiment, "grid": grid.name, "replicate": replicate}
             place |= {"workload": workload, "order_seed": seed("order", replicate)}

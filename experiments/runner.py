@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 import hogwild
 from experiments import journal, machine, peers, tables, workloads
 from experiments.plan import FIXED, SWEPT, Trial
-from hogwild import steps
+from hogwild import delays, sparsity, steps
 
 SPIN_TESTS = 6  # at most, before a trial
 PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
@@ -87,10 +87,29 @@ def execute(trial: Trial) -> Outcome:
     if result.status != hogwild.Status.DIVERGED:
         errors = built.problem.errors(result.weights)
         columns["mean_absolute_residual"] = errors.get("mean_absolute_residual")
-        columns["train_error_rate"] = errors.get("error_rate")
-        if built.held_out is not None:
-            columns["test_error_rate"] = built.held_out.errors(result.weights).get("error_rate")
+        columns["cut"] = errors.get("cut")
+        held_out = built.held_out.errors(result.weights) if built.held_out is not None else {}
+        for name in ("error_rate", "rmse"):
+            columns |= {f"train_{name}": errors.get(name), f"test_{name}": held_out.get(name)}
+    if result.observations is not None:
+        columns |= _observed(result.observations, built.columns["meeting_share"], trial.workers)
+    if trial.gradient_delay:
+        columns["measured_delay_seconds"] = delays.measured(delays.delay_of(trial.gradient_delay))
     return Outcome(columns, [tuple(row) for row in result.history])
+
+
+def _observed(seen: Any, meeting_share: float, workers: int) -> dict[str, Any]:
+    """Put what an instrumented run saw into columns."""
+    return {
+        "lost_share": seen.lost_share,
+        "staleness_mean": seen.staleness.mean,
+        "staleness_99": seen.staleness.percentile_99,
+        "staleness_largest": seen.staleness.largest,
+        "staleness_length_correlation": seen.staleness.length_correlation,
+        "collision_rate": seen.collision_rate,
+        "expected_collision_rate": sparsity.expected_collision_rate(meeting_share, workers),
+        "wait_share": seen.wait_share,
+    }
 
 
 def run(
@@ -186,7 +205,7 @@ def _minimize(trial: Trial, problem: Any) -> Any:
         problem,
         **{name: getattr(trial, name) for name in OPTIONS},
         step_size=STEPS[trial.step_rule](trial.step_size, trial.step_parameter),
-        initial_weights=None if trial.initial_weights == "zeros" else trial.initial_weights,
+        initial_weights=None if trial.initial_weights == "default" else trial.initial_weights,
         seed=trial.order_seed,
         pin=True,
     )

@@ -106,15 +106,20 @@ class RunOptions(_Strict):
     epochs: Many[PositiveInt] = [10]
     batch_size: Many[PositiveInt] = [1]
     gradient_threshold: Many[NotNegative] = [0.0]
-    initial_weights: Literal["zeros", "normal"] = "zeros"
+    gradient_delay: Many[NotNegative] = [0.0]
+    initial_weights: Literal["default", "normal"] = "default"
     target: Positive | None = None
     tolerance: Positive | None = None
     time_limit: Positive | None = 60.0
     evaluations_per_epoch: PositiveInt = 1
+    instrument: bool = False
 
 
 class Grid(_Strict):
-    """A product of problems, data and run options; ``solve = false`` where only speed is asked for."""
+    """A product of problems, data and run options; ``solve = false`` where only speed is asked for.
+
+    ``l2`` is λ of a linear model's penalty or µ of matrix completion's, ``rank`` that of the factors.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     problem: Many[Annotated[str, _one_of("problem", lambda: hogwild.problems.PROBLEMS)]]
@@ -124,6 +129,7 @@ class Grid(_Strict):
     data: dict[str, Many[Scalar]] = {}
     run: RunOptions
     solve: bool = True
+    rank: PositiveInt | None = None
     replicates: PositiveInt | None = None
     workers_limit: Workers | None = None
 
@@ -135,6 +141,9 @@ class Grid(_Strict):
                 raise ValueError(
                     f"data: {self.dataset!r} has no option {name!r}; allowed: {', '.join(allowed)}"
                 )
+        for name in self.problem:
+            if workloads.family(name) != workloads.family_of_data(self.dataset):
+                raise ValueError(f"dataset: {self.dataset!r} is not for the problem {name!r}")
         return self
 
 

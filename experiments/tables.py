@@ -16,12 +16,21 @@ from experiments import statistics
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
-RUN = ["backend", "workers", "sampling", *STEP, "batch_size", "gradient_threshold", "epochs"]
+RUN = [
+    "backend",
+    "workers",
+    "sampling",
+    *STEP,
+    "batch_size",
+    "gradient_threshold",
+    "gradient_delay",
+    "epochs",
+]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
 FOUND = ["value", "spin_efficiency"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
-ORDER = ["serial", "locked", "hogwild_threads", "hogwild_processes", "pool"]  # backends; others follow
+ORDER = "serial locked hogwild_threads hogwild_processes atomic aig round_robin averaging pool".split()
 FREE_CORES = 0.95  # what two spinning threads must reach of twice the work of one, or a core was not free
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 Filter = Mapping[str, Any]
@@ -47,8 +56,13 @@ def load(directory: Path) -> Run:
     """
     text = dict.fromkeys(["trial", "data_hash", "grid", "reason", "sampling"], str)
     trials = pd.read_csv(directory / "trials.csv", dtype=text)
+    trials = trials.reindex(
+        columns=list(dict.fromkeys([*trials, *KEY]))
+    )  # of a run before there was a column
     history = pd.read_csv(directory / "history.csv", dtype={"trial": str})
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+    # every worker of `averaging` makes whole epochs: what compares is the updates of one of them
+    trials["updates"] /= trials["workers"].where(trials["backend"] == "averaging", 1)
     # Random sparsity differs a little between seeds: all replicates get one nominal density.
     trials["density"] = [float(f"{value:.2g}") for value in trials["density"]]
     trials["seconds_per_epoch"] = trials["train_seconds"] * trials["n_examples"] / trials["updates"]
@@ -224,7 +238,8 @@ def title(problem: str, rows: pd.DataFrame) -> str:
     """Name a panel: problem, data set and its size."""
     per_row = rows["nonzeros"] / rows["n_examples"]
     share = f", {per_row.iloc[0]:.0f}/row" if per_row.max() < 1.5 * per_row.min() else ""
-    size = f"{rows['n_features'].iloc[0]:,.0f} features{share}"
+    unit = "weights" if problem in ("matrix_completion", "graph_cut") else "features"
+    size = f"{rows['n_features'].iloc[0]:,.0f} {unit}{share}"
     return f"{problem}, {rows['dataset'].iloc[0]}\n{size}".replace("_", " ")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import hogwild
 
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
+RANK = 10  # of the factors that complete a matrix, where a spec does not say
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
 
 
@@ -28,6 +29,7 @@ class Workload:
     data: tuple[tuple[str, Scalar], ...]
     data_seed: int
     solve: bool = True
+    rank: int | None = None
 
     @property
     def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int]:
@@ -51,13 +53,14 @@ class Built:
 def options(dataset: str) -> list[str]:
     """Names of the options of a data set that a spec may set, those of the harness included."""
     own = [name for name in _parameters(dataset) if name not in ("dtype", "seed")]
-    return [*own, "seed", "test_fraction", *(["nonzeros"] if "n_examples" in own else [])]
+    split = ["test_fraction"] if family_of_data(dataset) != "Graph" else []
+    return [*own, "seed", *split, *(["nonzeros"] if "n_examples" in own else [])]
 
 
 def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Replace ``nonzeros`` by the number of examples that has about so many non-zeros."""
     resolved = dict(chosen)
-    if "nonzeros" in resolved:
+    if "nonzeros" in resolved and "n_examples" in _parameters(dataset):
         examples = float(resolved.pop("nonzeros")) / _nonzeros_per_row(dataset, resolved)
         resolved["n_examples"] = max(1, round(examples))
     return resolved
@@ -85,34 +88,67 @@ def data(dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int) -
 def build(workload: Workload) -> Built:
     """Build a workload's problem and solve it, if asked to; the last two are kept."""
     train, test = data(*workload.data_key)
-    kind = hogwild.problems.PROBLEMS[workload.problem]
-    make: Callable[..., Any] = functools.partial(
-        kind.from_data, l2=workload.l2, dtype=np.dtype(workload.dtype)
-    )
-    problem = make(train.X, train.y, true_weights=train.true_weights)
+    problem = make(workload, train)
     optimum = problem.solve() if workload.solve else None
     sparsity = problem.sparsity()
     chosen = dict(workload.data)
-    cells = problem.n_examples * problem.n_features
     columns = {
         "n_examples": problem.n_examples,
-        "n_features": problem.n_features,
+        "n_features": problem.n_weights,
         "nonzeros": problem.nonzeros,
         # The density asked for, where it was: figures group by it, and the one drawn differs a little.
-        "density": chosen.get("density", problem.nonzeros / cells),
+        "density": chosen.get("density", problem.nonzeros / (problem.n_examples * problem.n_weights)),
         "zipf_exponent": _defaults(workload.dataset, chosen).get("zipf_exponent"),
         "data_hash": train.content_hash,
         "omega": sparsity.omega,
         "delta": sparsity.delta,
         "rho": sparsity.rho,
         "rho_error": sparsity.rho_error,
+        "meeting_share": sparsity.meeting_share,
+        "rank": getattr(problem, "rank", None),
         "objective_zero": problem.objective_at_zero,
     }
     if optimum is not None:
         columns["optimum"] = optimum.objective
         columns["optimum_certificate"] = optimum.certificate
         columns["optimum_error"] = optimum.value
-    return Built(problem, None if test is None else make(test.X, test.y), columns)
+    return Built(problem, None if test is None else make(workload, test), columns)
+
+
+def make(workload: Workload, part: Any) -> Any:
+    """Make the workload's problem of a data set or a part of one."""
+    dtype = np.dtype(workload.dtype)
+    match workload.problem:
+        case "matrix_completion":
+            rank, known = workload.rank or RANK, part.true_weights
+            fits = known is not None and known.size == rank * sum(part.shape)
+            return hogwild.problems.MatrixCompletion.from_data(
+                *(part.rows, part.columns, part.values),
+                shape=part.shape,
+                rank=rank,
+                mu=workload.l2,
+                true_weights=known if fits else None,
+                dtype=dtype,
+            )
+        case "graph_cut":
+            edges, nodes = (part.heads, part.tails, part.capacities), part.n_nodes
+            return hogwild.problems.GraphCut.from_data(
+                *edges, terminals=part.terminals, n_nodes=nodes, dtype=dtype
+            )
+        case name:
+            return hogwild.problems.LINEAR_PROBLEMS[name].from_data(
+                part.X, part.y, l2=workload.l2, dtype=dtype, true_weights=part.true_weights
+            )
+
+
+def family(problem: str) -> str:
+    """Name what a problem is made of, as the data sets' makers do by what they return."""
+    return {"matrix_completion": "Ratings", "graph_cut": "Graph"}.get(problem, "Dataset")
+
+
+def family_of_data(dataset: str) -> str:
+    """Name what a data set's maker returns."""
+    return inspect.get_annotations(hogwild.datasets.NAMES[dataset], eval_str=True)["return"].__name__
 
 
 def _parameters(dataset: str) -> Mapping[str, inspect.Parameter]:

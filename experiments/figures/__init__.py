@@ -21,6 +21,12 @@ FAMILIES = {
     "step_size": "curves:step_size",
     "kernels": "costs:kernels",
     "guide": "costs:guide",
+    "paper_speedup": "replication:speedup",
+    "paper_error": "replication:errors",
+    "gradient_delay": "replication:delay",
+    "averaging": "replication:averaging",
+    "collisions": "concurrency:collisions",
+    "sampling": "concurrency:sampling",
 }
 NAMES = tuple(FAMILIES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers

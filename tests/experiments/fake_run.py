@@ -17,13 +17,19 @@ import pandas as pd
 from experiments import figures
 from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 
-EXPERIMENTS = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels")
+FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels")
+PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
+EXPERIMENTS = (*FIRST, *PAPER, "gradient_delay", "averaging", "collisions", "sampling")
 NS = {
     "serial": 4.0,
     "locked": 9.0,
     "hogwild_threads": 4.0,
     "hogwild_processes": 4.2,
     "pool": 4_000.0,
+    "atomic": 12.0,
+    "aig": 6.0,
+    "round_robin": 60.0,
+    "averaging": 4.0,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
 }
@@ -155,7 +161,46 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             add("twin", rcv1 | {"problem": problem}, backend=peers[:1])
             add("twin", rcv1 | {"problem": problem, "sampling": "shuffled_once"}, backend=peers[1:])
         add("million", million, backend=("serial", "hogwild_threads"), workers=(2,))
+    schemes = ("hogwild_threads", "aig", "round_robin")
+    if experiment == "paper_svm":
+        add("rcv1", rcv1 | {"problem": "hinge"}, backend=schemes, workers=workers)
+    for name, grids in (("matrix_completion", _RATINGS), ("cuts", _GRAPHS)):
+        if experiment == f"paper_{name}":
+            for grid, dataset in grids.items():
+                problem = "graph_cut" if name == "cuts" else name
+                data = million | {"problem": problem, "dataset": dataset}
+                add(grid, data, backend=schemes, workers=workers)
+    if experiment == "gradient_delay":
+        delays = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+        data = rcv1 | {"problem": "hinge"}
+        add("rcv1", data, backend=("serial", *schemes), workers=(cores,), gradient_delay=delays)
+    if experiment == "averaging":
+        add("rcv1", rcv1 | {"problem": "hinge"}, backend=("averaging", schemes[0]), workers=(1, 3, 10))
+    if experiment == "collisions":
+        for density in (0.01, 0.1, 1.0):
+            data = uniform | {"n_features": 1000, "density": density, "n_examples": int(4000 / density)}
+            add("uniform", data | {"instrument": True}, backend=("atomic", *schemes), workers=(cores,))
+    if experiment == "sampling":
+        orders = ("with_replacement", "fresh_permutation", "shuffled_once")
+        for grid, problem in (("hinge", "hinge"), ("completion", "matrix_completion"), ("cut", "graph_cut")):
+            add(grid, rcv1 | {"problem": problem}, backend=("serial",), sampling=orders)
     return cells
+
+
+def _seen(cell: dict[str, Any], backend: str) -> dict[str, float]:
+    """Return errors of the paper's families, and what an instrumented run would see."""
+    found = dict.fromkeys(("train_error_rate", "train_rmse", "test_rmse", "cut"), np.nan)
+    found |= {"hinge": {"train_error_rate": 0.08}, "graph_cut": {"cut": 200.0}}.get(cell["problem"], {})
+    if cell["problem"] == "matrix_completion":
+        found |= {"train_rmse": 0.7, "test_rmse": 0.9}
+    if cell.get("instrument"):
+        found |= {"lost_share": 0.01 if backend == "hogwild_threads" else 0.0, "collision_rate": 0.2}
+        found |= {"expected_collision_rate": 0.4, "staleness_mean": 0.9, "wait_share": 0.3}
+    return found
+
+
+_RATINGS = {"netflix": "netflix_twin", "kdd": "kdd_twin", "jumbo": "jumbo_twin"}
+_GRAPHS = {"abdomen": "voxel_image", "dblife": "entity_graph"}
 
 
 def _trial(
@@ -173,8 +218,13 @@ def _trial(
     )
     cost = NS[backend] * (0.4 if cell["sampling"] == "shuffled_once" and backend == "serial" else 1.0)
     together = min(workers, 2)
-    speed = 1.0 if backend in ("locked", "pool") else 1 + (together - 1) * gain * (1 - 2 * min(crowded, 0.6))
-    seconds = nonzeros * cost * 1e-9 / speed * random.lognormal(0, 0.03)
+    one_at_a_time = backend in ("locked", "pool", "round_robin")
+    speed = 1.0 if one_at_a_time else 1 + (together - 1) * gain * (1 - 2 * min(crowded, 0.6))
+    delay = float(cell.get("gradient_delay", 0.0))
+    alone = nonzeros * cost * 1e-9 / speed
+    if delay:  # gradients side by side, hand-overs in series
+        alone = max(n_examples * delay / together + nonzeros * 2e-9, alone)
+    seconds = alone * random.lognormal(0, 0.03)
     rate = float(cell.get("rate", 0.9)) * np.exp(-(np.log(step / 0.3) ** 2) / 4)
     rate *= 1 - (0.3 * crowded if workers > 1 and backend != "locked" else 0)
     rate *= 0.7 if cell["sampling"] == "with_replacement" else 1
@@ -228,7 +278,7 @@ def _trial(
         "eval_seconds": 0.1,
         "wall_seconds": train + 0.1,
         "cpu_seconds": train * workers,
-        "updates": done,
+        "updates": done * (workers if backend == "averaging" else 1),
         "updates_per_second": n_examples / seconds,
         "ns_per_nonzero": seconds / nonzeros * 1e9,
         "objective_zero": 1.0,
@@ -244,5 +294,8 @@ def _trial(
         "load_average": 0.5,
         "spin_efficiency": spin,
         "spin_tests": 1,
+        "gradient_delay": delay,
+        "instrument": False,
+        **_seen(cell, backend),
     }
     return cell | row | {"trial": trial, "replicate": replicate, "nonzeros": nonzeros}, rows

@@ -34,7 +34,7 @@ replicates = 2
 WORKLOAD = Workload("least_squares", 0.0, "float64", "synthetic", (("density", 0.5), ("n_examples", 20)), 7)
 TRIAL = Trial(
     "mine", "small", 0, WORKLOAD, 3, "serial", 1, "fresh_permutation", "constant", 0.1, None, 1, 0.0, 2,
-    "zeros", None, None, 60.0, 1,
+    "default", None, None, 60.0, 1,
 )  # fmt: skip
 
 
