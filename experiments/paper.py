@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments import claims, figures, tables
+from experiments.figures import replication
 
 SOURCES = Path(__file__).parents[1] / "paper"
 # Quantities that the text quotes: experiment, value, and the columns that make up a key.
@@ -18,7 +19,11 @@ QUOTED = [
     ("kernels", "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
     ("guide", "seconds_per_epoch", ["backend", "workers"]),
     ("real_text", "test_error_rate", ["problem", "backend", "workers"]),
+    ("collisions", "lost_share", ["grid", "density", "backend"]),
+    ("collisions", "collision_rate", ["grid", "density", "backend"]),
+    ("collisions", "expected_collision_rate", ["grid", "density", "backend"]),
 ]
+_LOST = "collisions/lost_share/rcv1/"
 STATES = ["ok", "diverged", "timeout", "skipped", "error"]
 PACKAGES = ["numpy", "scipy", "numba", "scikit-learn"]
 
@@ -52,6 +57,7 @@ def build(run_directory: Path) -> Path:
 def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
     """Collect everything that the text quotes, written out: the Typst sources compute nothing."""
     environment, trials = run.environment, run.trials
+    delayed = tables.select(run, {"experiment": "gradient_delay"})
     software = environment["software"]
     versions = [f"{name} {software['packages'][name]}" for name in PACKAGES if name in software["packages"]]
     states = trials["status"].value_counts()
@@ -81,7 +87,12 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "verdicts": {verdict: int((verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS},
         "claims": {row.claim: claims.words(row) for row in tables.rows(verdicts)},
         "densities": _densities(run),
+        "hand_overs": {
+            backend: tables.seconds(replication.fitted_hand_over(delayed, backend))
+            for backend in ("locked", "aig", "round_robin")
+        },
         "values": values,
+        "rcv1_density": next((key.split("/")[3] for key in values if key.startswith(_LOST)), "0"),
     }
 
 

@@ -54,6 +54,7 @@ def options(dataset: str) -> list[str]:
     """Names of the options of a data set that a spec may set, those of the harness included."""
     own = [name for name in _parameters(dataset) if name not in ("dtype", "seed")]
     split = ["test_fraction"] if family_of_data(dataset) != "Graph" else []
+    split += ["test_subset"] if "subset" in own else []
     return [*own, "seed", *split, *(["nonzeros"] if "n_examples" in own else [])]
 
 
@@ -77,10 +78,12 @@ def memory_need(workload: Workload) -> float:
 def data(dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int) -> tuple[Any, Any | None]:
     """Build a data set and split it; the last two are kept."""
     keywords = dict(chosen)
-    test_fraction = keywords.pop("test_fraction", None)
+    test_fraction, test_subset = keywords.pop("test_fraction", None), keywords.pop("test_subset", None)
     if "seed" in _parameters(dataset):
         keywords["seed"] = data_seed
     whole = hogwild.datasets.NAMES[dataset](**keywords)
+    if test_subset is not None:
+        return whole, hogwild.datasets.NAMES[dataset](**{**keywords, "subset": test_subset})
     return (whole, None) if test_fraction is None else whole.split(float(test_fraction), data_seed)
 
 

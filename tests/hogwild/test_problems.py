@@ -81,6 +81,7 @@ def test_sampled_rho_is_within_its_stated_error(monkeypatch):
     sampled = case.sparsity()
     assert 0 < sampled.rho_error < 1
     assert abs(sampled.rho - exact.rho) <= sampled.rho_error
+    assert (sampled.omega, sampled.delta) == (exact.omega, exact.delta)
     assert sampled.meeting_share == pytest.approx(exact.meeting_share, rel=0.3)
 
 
@@ -88,7 +89,6 @@ def test_the_expected_collision_rate_is_that_of_independent_examples():
     assert sparsity.expected_collision_rate(0.25, 1) == 0
     assert sparsity.expected_collision_rate(0.25, 2) == 0.25
     assert sparsity.expected_collision_rate(0.25, 3) == 1 - 0.75**2
-    assert (sampled.omega, sampled.delta) == (exact.omega, exact.delta)
 
 
 def test_errors_are_the_mean_absolute_residual_and_the_share_of_wrong_labels():
