@@ -6,7 +6,6 @@ whole loop of updates would be lost.
 """
 
 import inspect
-import os
 import platform
 import threading
 import time
@@ -185,7 +184,7 @@ def _emit_ticks(context: Any, builder: Any, signature: Any, arguments: Any) -> A
 
 def give_way() -> None:
     """Let another thread have this core."""
-    os.sched_yield() if hasattr(os, "sched_yield") else None
+    time.sleep(0)  # lets go of the interpreter's lock, too, which sched_yield does not
 
 
 @_twin(give_way, lambda: types.void)
