@@ -89,7 +89,7 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "densities": _densities(run),
         "hand_overs": {
             backend: tables.seconds(replication.fitted_hand_over(delayed, backend))
-            for backend in ("locked", "aig", "round_robin")
+            for backend in ("aig", "round_robin")
         },
         "values": values,
         "rcv1_density": next((key.split("/")[3] for key in values if key.startswith(_LOST)), "0"),

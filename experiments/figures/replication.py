@@ -21,6 +21,7 @@ NAMES = {
     "netflix": "completion, Netflix twin", "kdd": "completion, KDD twin", "jumbo": "completion, Jumbo twin",
 }  # fmt: skip
 ERRORS = {"error_rate": "share of wrong labels", "rmse": "root mean squared error", "cut": "capacity cut"}
+SIDE_BY_SIDE = ("hogwild_threads", "aig", "round_robin")  # no lock is held while a gradient is computed
 ROUNDING = 1e-9  # an error below it is none
 ONE = {"backend": "hogwild_threads", "workers": 1}
 
@@ -113,14 +114,15 @@ def delay(run: tables.Run) -> style.Drawn:
     figure, axes = style.panels(1, 1, 2.6, "speed-up over serial\nwith the same delay")
     looks: dict[str, style.Look] = {}
     for backend, look in style.backends(table).items():
-        hand_over = fitted_hand_over(trials, backend)
-        looks[backend] = look._replace(name=f"{look.name}: h = {tables.seconds(hand_over)}")
+        fitted = backend in SIDE_BY_SIDE
+        note = f": h = {tables.seconds(fitted_hand_over(trials, backend))}" if fitted else ""
+        looks[backend] = look._replace(name=look.name + note)
     at = np.geomspace(shortest, trials["gradient_delay"].max(), 80)
     alone = float(_seconds_per_update(serial[serial["gradient_delay"] == 0]).median())
     shifted = table.assign(gradient_delay=table["gradient_delay"].clip(lower=shortest))
     points = {backend: look._replace(linestyle="none") for backend, look in looks.items()}
     style.series(axes[0], "", shifted, "gradient_delay", "backend", points, connect=True)
-    for backend, look in looks.items():
+    for backend, look in ((name, look) for name, look in looks.items() if name in SIDE_BY_SIDE):
         mine = trials[trials["backend"] == backend]
         model = (alone + at) / model_seconds(
             alone, at, int(mine["workers"].max()), fitted_hand_over(trials, backend)
