@@ -104,13 +104,14 @@ def test_a_time_limit_ends_workers_that_wait_for_each_other(backend):
 
 FAMILIES = {
     "hinge": (lambda: problem("hinge", l2=1.0, examples=400, features=30, density=0.2), 0.05, 0.8, 20),
+    # not convex: with a step of 0.03, 2 of 60 serial runs end in another place
     "matrix_completion": (
         lambda: completion(rows=60, columns=40, entries=1500, mu=0.5, noise=0.1),
-        0.03,
-        0.95,
-        60,
+        0.02,
+        0.97,
+        150,
     ),
-    "graph_cut": (lambda: grid_cut(side=6), 0.05, 0.97, 150),
+    "graph_cut": (lambda: grid_cut(side=6), 0.05, 0.98, 250),
 }
 
 
@@ -137,9 +138,8 @@ def test_all_policies_reach_the_same_objective(family):
         return float(np.median(ends))
 
     serial = reached("serial", 1)
-    scale = 0.01 * case.objective_at_zero if family == "graph_cut" else 0.01 * serial
     for backend in SHARED:
-        assert abs(reached(backend, 2) - serial) <= scale, backend
+        assert reached(backend, 2) == pytest.approx(serial, rel=0.01), backend
 
 
 def test_averaging_is_the_mean_of_independent_runs_on_all_examples():
