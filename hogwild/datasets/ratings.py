@@ -85,15 +85,7 @@ class Ratings(NamedTuple):
         ValueError
             If a part would be empty.
         """
-        share = checks.real("test_fraction", test_fraction, "a number in (0, 1)", maximum=1.0)
-        rng = np.random.default_rng(checks.integer("seed", seed))
-        n_test = round(share * self.values.size)
-        if not 0 < n_test < self.values.size:
-            raise ValueError(
-                f"test_fraction is {test_fraction!r}; it must leave some of {self.values.size} on each side"
-            )
-        test = np.zeros(self.values.size, bool)
-        test[rng.permutation(test.size)[:n_test]] = True
+        test = record.held_out(self.values.size, test_fraction, seed)
         return self._part(~test, "train"), self._part(test, "test")
 
     def _part(self, chosen: np.ndarray, part: str) -> "Ratings":

@@ -58,18 +58,23 @@ class Dataset(NamedTuple):
         ValueError
             If a part would be empty.
         """
-        share = checks.real("test_fraction", test_fraction, "a number in (0, 1)", maximum=1.0)
-        rng = np.random.default_rng(checks.integer("seed", seed))
-        n_examples = self.y.size
-        n_test = round(share * n_examples)
-        if not 0 < n_test < n_examples:
-            raise ValueError(
-                f"test_fraction is {test_fraction!r}; it must leave examples on each side, of {n_examples}"
-            )
-        test = np.zeros(n_examples, bool)
-        test[rng.permutation(n_examples)[:n_test]] = True
+        test = held_out(self.y.size, test_fraction, seed)
         return self._part(~test, "train"), self._part(test, "test")
 
     def _part(self, chosen: np.ndarray, part: str) -> "Dataset":
         description = f"{self.description} The {part} part, {chosen.sum():,} of {chosen.size:,} examples."
         return self._replace(X=self.X[chosen], y=self.y[chosen], description=description)
+
+
+def held_out(count: int, test_fraction: float, seed: int) -> np.ndarray:
+    """Return which of ``count`` examples are held out at random: a mask, never none or all of them."""
+    share = checks.real("test_fraction", test_fraction, "a number in (0, 1)", maximum=1.0)
+    rng = np.random.default_rng(checks.integer("seed", seed))
+    n_test = round(share * count)
+    if not 0 < n_test < count:
+        raise ValueError(
+            f"test_fraction is {test_fraction!r}; it must leave examples on each side, of {count}"
+        )
+    test = np.zeros(count, bool)
+    test[rng.permutation(count)[:n_test]] = True
+    return test

@@ -102,7 +102,7 @@ def test_split():
     assert data._replace(rows=both[0], columns=both[1], values=both[2]).content_hash == data.content_hash
     assert test.description.endswith("The test part, 50 of 200 entries.")
     assert data.split(0.25, seed=2)[0].content_hash != train.content_hash
-    with pytest.raises(ValueError, match=r"test_fraction is 0.001; .* of 200 on each"):
+    with pytest.raises(ValueError, match=r"test_fraction is 0.001; .* on each side, of 200"):
         data.split(0.001)
 
 
