@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import claims, figures, tables
+from experiments import claims, figures, machine, tables
 from experiments.figures import replication
 
 SOURCES = Path(__file__).parents[1] / "paper"
@@ -57,7 +57,8 @@ def build(run_directory: Path) -> Path:
 def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
     """Collect everything that the text quotes, written out: the Typst sources compute nothing."""
     environment, trials = run.environment, run.trials
-    delayed = tables.select(run, {"experiment": "gradient_delay"})
+    delayed = tables.undisturbed(tables.select(run, {"experiment": "gradient_delay"}))[0]
+    tuning = trials[trials["purpose"] == "tune"]
     software = environment["software"]
     versions = [f"{name} {software['packages'][name]}" for name in PACKAGES if name in software["packages"]]
     states = trials["status"].value_counts()
@@ -68,15 +69,22 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
             key = "/".join(
                 [experiment, value, *(f"{getattr(row, column)}".removesuffix(".0") for column in by)]
             )
-            values[key] = f"{write(row.median)} ({tables.interval(row, write)})"
+            values[key] = f"{write(row.median)} ({tables.interval(row, write)}{', disturbed' * row.hollow})"
     return {
         "run": {
             **{name: str(environment[name]) for name in ("run", "preset", "started_at")},
             "machine": tables.machine(run),
             "cores": tables.cores(run),
             "spin": tables.number(trials["spin_efficiency"].median()),
-            "free": f"{tables.FREE_CORES:g}",
-            "disturbed": tables.disturbed(trials) or "none did",
+            "limits": {
+                "cores": f"{machine.FREE_CORES:g}",
+                "speed": f"{machine.FULL_SPEED:g}",
+                "steal": f"{100 * machine.STEAL_LIMIT:g} %",
+            },
+            "repeated": str(int((trials["attempts"] > 1).sum())),
+            "disturbed": tables.disturbed(trials) or "none was",
+            "tuned": " and ".join(sorted(tuning["experiment"].unique())).replace("_", " "),
+            "tuning_trials": str(len(tuning)),
             "software": f"Python {software['python']}, {', '.join(versions)}",
         },
         "counts": {"trials": len(trials), **{name: int(states.get(name, 0)) for name in STATES}},
@@ -87,6 +95,8 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "verdicts": {verdict: int((verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS},
         "claims": {row.claim: claims.words(row) for row in tables.rows(verdicts)},
         "densities": _densities(run),
+        "precision": _precision(run),
+        "margin": f"{100 * max(claim.margin for claim in claims.ledger()):g} %",
         "hand_overs": {
             backend: tables.seconds(replication.fitted_hand_over(delayed, backend))
             for backend in ("aig", "round_robin")
@@ -99,10 +109,21 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
 def _densities(run: tables.Run) -> dict[str, list[str]]:
     """Sort the densities by what the interval of unguarded threads against serial says at each."""
     pairs = tables.speedups(run, {"experiment": "sparsity", "backend": ["serial", "hogwild_threads"]})
-    pairs = pairs[(pairs["workers"] == run.cores) & (pairs["spin_efficiency"] >= tables.FREE_CORES)]
+    pairs = pairs[(pairs["workers"] == run.cores) & (pairs["disturbed"] == "")]
     found: dict[str, list[str]] = {"faster": [], "slower": [], "undecided": []}
     for row in tables.rows(tables.summarise(pairs, ["density"], "value")):
         sure = row.n >= claims.FEWEST_PAIRS
         word = "faster" if sure and row.low > 1 else "slower" if sure and row.high < 1 else "undecided"
         found[word].append(f"{row.density:g}")
     return found
+
+
+def _precision(run: tables.Run) -> dict[str, str] | None:
+    """Say how many of the headline ratios have an interval as narrow as their specs ask, if any does."""
+    table = run.precision
+    if table.empty:
+        return None
+    narrow, widths = table["width"] <= table["wanted"], sorted(table["wanted"].unique())
+    wanted = " to ".join(f"{100 * width:g} %" for width in dict.fromkeys([widths[0], widths[-1]]))
+    claimed = ", ".join(sorted(table["claim"].unique()))
+    return {"reached": str(narrow.sum()), "of": str(len(table)), "wanted": wanted, "claims": claimed}

@@ -35,21 +35,25 @@ def lines(run_directory: Path) -> list[str]:
     note = f" ({taken})" if (taken := tables.disturbed(run.trials)) else ""
     where = f"on {tables.machine(run)}{note}."
     text = [f"{len(run.trials):,} trials (preset {run.environment['preset']}) {where}", ""]
-    text += ["| | claim | measured (interval) | verdict |", "|---|---|---|---|"]
+    text += ["| | claim | measured (interval) | relative to | verdict |", "|---|---|---|---|---|"]
     for row in tables.rows(claims.read(run_directory)):
         said = claims.words(row)
-        text.append(f"| {row.claim} | {row.title} | {said['measured'] or said['reason']} | {row.verdict} |")
+        what = said["measured"] or said["reason"]
+        text.append(f"| {row.claim} | {row.title} | {what} | {said['base']} | {row.verdict} |")
     trials = tables.select(run, {"experiment": ["workers", "real_text"]})
     pairs = tables.speedups(run._replace(trials=tables.as_many_workers_as_cores(run, trials)), {})
     if pairs.empty:
         return text
     pairs["workload"] = tables.label(pairs.drop(columns="backend"))
+    times = pairs.rename(columns={"above": "seconds_to_1e-2"})
+    serial = tables.amounts(times, ["workload"], "seconds_to_1e-2")
     backends = tables.ordered(pairs["backend"])
     text += ["", f"Times serial's speed to suboptimality 1e-2, as many workers as cores ({run.cores}):", ""]
-    text += [f"| workload | {' | '.join(backends)} |", "|---" * (len(backends) + 1) + "|"]
+    text += [f"| workload | serial | {' | '.join(backends)} |", "|---" * (len(backends) + 2) + "|"]
     table = tables.summarise(pairs, ["workload", "backend"], "value")
     table["text"] = [f"{tables.number(row.median)} ({tables.interval(row)})" for row in tables.rows(table)]
     for workload, rows in tables.groups(table, "workload"):
-        cells = rows.set_index("backend")["text"]
-        text.append(f"| {workload} | {' | '.join(cells.get(name, '–') for name in backends)} |")
+        found = rows.set_index("backend")["text"]
+        cells = [workload, serial[workload,], *(found.get(name, "–") for name in backends)]
+        text.append(f"| {' | '.join(cells)} |")
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from scipy import stats
 
 LEVEL = 0.95
 FEWEST_FOR_BOOTSTRAP = 10
+Kind = Literal["cost", "rate", "ratio"]
 
 
 class Interval(NamedTuple):
@@ -63,10 +64,17 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
         return np.asarray(numerator, dtype=float) / np.asarray(denominator, dtype=float)
 
 
-def geometric_mean(values: ArrayLike) -> float:
-    """Average ratios, for which no other mean makes sense; 0 and ``inf`` together are unknown."""
+def summary(values: ArrayLike, kind: Kind) -> np.ndarray:
+    """Average over the first axis by the mean that fits: what it says of two sides is their ratio of totals.
+
+    Costs have an arithmetic mean and rates a harmonic one; the geometric mean is for ratios of things that
+    cannot be added up. ``inf`` is a value like any other; 0 and ``inf`` together have no geometric mean.
+    """
+    found = np.asarray(values, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.exp(np.log(np.asarray(values, dtype=float)).mean()))
+        if kind == "cost":
+            return found.mean(axis=0)
+        return 1 / (1 / found).mean(axis=0) if kind == "rate" else np.exp(np.log(found).mean(axis=0))
 
 
 def median_interval(values: ArrayLike, *, level: float = LEVEL, seed: int = 0) -> Interval:

@@ -27,12 +27,16 @@ RUN = [
     "epochs",
 ]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
-FOUND = ["value", "spin_efficiency"]
+FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
 ORDER = "serial locked hogwild_threads hogwild_processes atomic aig round_robin averaging pool".split()
-FREE_CORES = 0.95  # what two spinning threads must reach of twice the work of one, or a core was not free
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+UNITS = {
+    "seconds_per_epoch": "an epoch",
+    "updates_per_second": "updates/s",
+    "ns_per_nonzero": "ns per non-zero",
+}
 Filter = Mapping[str, Any]
 
 
@@ -42,6 +46,7 @@ class Run(NamedTuple):
     trials: pd.DataFrame
     history: pd.DataFrame
     environment: dict[str, Any]
+    precision: pd.DataFrame = pd.DataFrame()
 
     @property
     def cores(self) -> int:
@@ -50,17 +55,20 @@ class Run(NamedTuple):
 
 
 def load(directory: Path) -> Run:
-    """Read trials.csv, history.csv and environment.json of a run.
+    """Read trials.csv, history.csv and environment.json of a run, and precision.csv where it is.
 
     Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target.
+    Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
-    text = dict.fromkeys(["trial", "data_hash", "grid", "reason", "sampling"], str)
-    trials = pd.read_csv(directory / "trials.csv", dtype=text)
-    trials = trials.reindex(
-        columns=list(dict.fromkeys([*trials, *KEY]))
-    )  # of a run before there was a column
+    text = "trial data_hash grid reason sampling environment disturbed".split()
+    trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
+    trials["disturbed"] = trials["disturbed"].fillna("")
+    tuning = trials["purpose"] == "tune"
+    tuned = tuning.groupby([trials["experiment"], trials["grid"]]).transform("any") & ~tuning
+    trials.loc[tuned, ["step_size", "step_parameter"]] = math.nan
     history = pd.read_csv(directory / "history.csv", dtype={"trial": str})
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+    precision = directory / "precision.csv"
     # every worker of `averaging` makes whole epochs: what compares is the updates of one of them
     trials["updates"] /= trials["workers"].where(trials["backend"] == "averaging", 1)
     # Random sparsity differs a little between seeds: all replicates get one nominal density.
@@ -68,15 +76,14 @@ def load(directory: Path) -> Run:
     trials["seconds_per_epoch"] = trials["train_seconds"] * trials["n_examples"] / trials["updates"]
     diverged = trials["status"] == "diverged"
     trials[QUALITY] = trials[QUALITY].astype(float).mask(diverged, math.inf)
-    curves = list(groups(history.dropna(subset="suboptimality"), "trial"))
+    known = history[["trial", "train_seconds", "updates", "suboptimality"]].dropna()
+    curves = [(trial, rows.iloc[:, 1:].to_numpy(float)) for trial, rows in groups(known, "trial")]
     for name, target in TARGETS.items():
-        for unit, clock in (("seconds", "train_seconds"), ("updates", "updates")):
-            times = {
-                t: statistics.time_to_target(rows[[clock, "suboptimality"]], target) for t, rows in curves
-            }
+        for clock, unit in enumerate(("seconds", "updates")):
+            times = {trial: statistics.time_to_target(rows[:, [clock, 2]], target) for trial, rows in curves}
             found = trials["trial"].map(times).astype(float)
             trials[f"{unit}_to_{name}"] = found.mask(diverged & found.notna(), math.inf)
-    return Run(trials, history, environment)
+    return Run(trials, history, environment, pd.read_csv(precision) if precision.exists() else pd.DataFrame())
 
 
 def groups(frame: pd.DataFrame, by: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
@@ -95,21 +102,40 @@ def rows(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def select(run: Run, where: Filter) -> pd.DataFrame:
-    """Return measured trials with ``column = value`` or one of a list; ``"cores"`` is the number of cores."""
-    trials = run.trials[run.trials["status"].isin(["ok", "timeout", "diverged"])]
+    """Return measured trials with ``column = value`` or one of a list; ``"cores"`` is the number of cores.
+
+    Never a tuning trial: it chose a step size, and what chose is not what is reported.
+    """
+    measured = run.trials["status"].isin(["ok", "timeout", "diverged"])
+    trials = run.trials[measured & (run.trials["purpose"] != "tune")]
     for column, wanted in where.items():
-        values = wanted if isinstance(wanted, list) else [wanted]
-        trials = trials[trials[column].isin([run.cores if value == "cores" else value for value in values])]
+        trials = trials[trials[column].isin(options(wanted, run.cores))]
     return trials
 
 
+def options(wanted: Any, cores: int) -> list[Any]:
+    """Return the values that a filter lets through, ``"cores"`` being that number."""
+    values = wanted if isinstance(wanted, list) else [wanted]
+    return [cores if value == "cores" else value for value in values]
+
+
+def undisturbed(trials: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Return the undisturbed rows; where there are none all of them, and True: they are drawn hollow."""
+    clean = trials[trials["disturbed"] == ""]
+    return (trials, len(trials) > 0) if clean.empty else (clean, False)
+
+
 def summarise(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Return a row for each group: median and interval, how many values are infinite, how many diverged."""
+    """Return a row for each group: median and interval, how many values are infinite, how many diverged.
+
+    Of the undisturbed rows, where there are any; else the row is ``hollow``.
+    """
     found = []
-    for key, group in groups(frame.dropna(subset=value), by):
-        counts = (int(np.isinf(group[value]).sum()), int((group["status"] == "diverged").sum()))
-        found.append((*key, *statistics.median_interval(group[value]), *counts))
-    return pd.DataFrame(found, columns=[*by, *statistics.Interval._fields, "missed", "diverged"])
+    for key, group in groups(concerned(frame.dropna(subset=value), value), by):
+        kept, hollow = undisturbed(group)
+        counts = (int(np.isinf(kept[value]).sum()), int((kept["status"] == "diverged").sum()))
+        found.append((*key, *statistics.median_interval(kept[value]), *counts, hollow))
+    return pd.DataFrame(found, columns=[*by, *statistics.Interval._fields, "missed", "diverged", "hollow"])
 
 
 def ratio(
@@ -118,30 +144,33 @@ def ratio(
     """Divide a value of one kind of trial by another's, in pairs that saw the same data in the same order.
 
     A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
-    These columns are returned, with ``value``, the worse ``status``, and the lower ``spin_efficiency``: of
-    both trials where a speed is compared, of the parallel ones where the quality of a result is.
+    These columns are returned, with ``value``, both sides of it (``above``, ``below``), the worse ``status``,
+    and what ``disturbed`` one of them: either where a speed is compared, a parallel one where quality is.
     """
     on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
-    how = {value: "median", "updates": "median", "spin_efficiency": "min", "status": "first"}
+    how = {value: "median", "updates": "median", "disturbed": "max", "status": "first"}
     sides = []
     for side in (numerator, denominator):
         trials = select(run, {**where, **side}).dropna(subset=value)
-        sides.append(_spun(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
+        sides.append(concerned(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
     pairs = sides[0].merge(sides[1], on=on, suffixes=("", "_below"))
     diverged = (pairs[["status", "status_below"]] == "diverged").any(axis=1)
     if value in QUALITY:
         pairs = pairs[_same(pairs["updates"], pairs["updates_below"]) | diverged]
     return pairs[on].assign(
         value=statistics.ratio(pairs[value], pairs[f"{value}_below"]),
-        spin_efficiency=pairs[["spin_efficiency", "spin_efficiency_below"]].min(axis=1),
+        above=pairs[value],
+        below=pairs[f"{value}_below"],
+        disturbed=pairs["disturbed"].where(pairs["disturbed"] != "", pairs["disturbed_below"]),
         status=pairs["status"].mask(diverged, "diverged"),
     )
 
 
-def _spun(trials: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Forget the spin test before trials that it says nothing about: the quality of one worker's result."""
-    matters = (trials["workers"] > 1) | (value not in QUALITY)
-    return trials.assign(spin_efficiency=trials["spin_efficiency"].where(matters))
+def concerned(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Forget the disturbances that do not concern a value: those of the quality of one worker's result."""
+    if value not in QUALITY:
+        return trials
+    return trials.assign(disturbed=trials["disturbed"].where(trials["workers"] > 1, ""))
 
 
 def _same(updates: pd.Series, others: pd.Series) -> pd.Series:
@@ -156,7 +185,8 @@ def ends(pairs: pd.DataFrame, along: str) -> pd.DataFrame:
         first, last = group.iloc[0], group.iloc[-1]
         if first[along] < last[along]:
             change = float(statistics.ratio(last["value"], first["value"]))
-            found.append((*key, change, min(first["spin_efficiency"], last["spin_efficiency"])))
+            disturbed = first["disturbed"] or last["disturbed"]
+            found.append((*key, change, last["value"], first["value"], disturbed))
     return pd.DataFrame(found, columns=[*on, *FOUND])
 
 
@@ -168,15 +198,17 @@ def spread(run: Run, value: str, over: list[str], where: Filter, step_range: flo
     """
     on = [column for column in KEY if column not in over]
     found = []
-    for key, group in groups(_spun(select(run, where).dropna(subset=value), value), on):
+    for key, group in groups(concerned(select(run, where).dropna(subset=value), value), on):
         kept = group[_same(group["updates"], group["updates"].max()) | (group["status"] == "diverged")]
         windows, sizes = [kept], kept["step_size"]
         if step_range:
             lows = [low for low in sizes.unique() if low * step_range <= sizes.max() * 1.01]
             windows = [kept[(sizes / low).between(1, step_range * 1.01)] for low in lows]
         if windows and len(kept.drop_duplicates(over)) > 1:
-            smallest = min(float(statistics.ratio(some[value].max(), some[value].min())) for some in windows)
-            found.append((*key, smallest, kept["spin_efficiency"].min()))
+            sides = [(some[value].max(), some[value].min()) for some in windows]
+            above, below = min(sides, key=lambda side: float(statistics.ratio(*side)))
+            change = float(statistics.ratio(above, below))
+            found.append((*key, change, above, below, kept["disturbed"].max()))
     return pd.DataFrame(found, columns=[*on, *FOUND])
 
 
@@ -191,6 +223,24 @@ def speedups(run: Run, where: Filter, *, inverse: bool = False) -> pd.DataFrame:
         if backend != "serial" and len(pairs):
             found.append(pairs.assign(backend=backend, workers=workers))
     return pd.concat(found[1:], ignore_index=True) if found[1:] else found[0]
+
+
+def profile(run: Run, value: str, where: Filter) -> pd.DataFrame:
+    """Divide the median cost of each backend, with as many workers as cores, by the best one's on a workload.
+
+    Returned are the backends that have all the workloads, by ``factor``, with the ``share`` of the workloads
+    on which a backend is within that factor (Dolan and Moré 2002); a target missed is within none.
+    """
+    trials = as_many_workers_as_cores(run, select(run, where)).dropna(subset=value)
+    trials["workload"] = label(trials.drop(columns=["backend", "workers"]))
+    table = summarise(trials, ["workload", "backend"], value)
+    best = table.groupby("workload")["median"].transform("min")
+    table = table.assign(factor=statistics.ratio(table["median"], best)).sort_values("factor", kind="stable")
+    count = table["workload"].nunique()
+    places = table.groupby("backend").cumcount() + 1
+    table = table.assign(share=places / max(count, 1), workloads=count)
+    complete = table.groupby("backend")["workload"].transform("size") == count
+    return table[complete & np.isfinite(table["factor"])]
 
 
 def as_many_workers_as_cores(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
@@ -262,6 +312,28 @@ def seconds(value: float) -> str:
     return number(value)
 
 
+def amount(value: str, *figures: float) -> str:
+    """Write a quantity, or its ends: "46.0 ms–1.20 s to 1e-2", "objective 0.200"."""
+    written = "–".join(dict.fromkeys(map(seconds if value.startswith("seconds") else number, figures)))
+    if value.startswith("seconds_to_"):
+        return f"{written} to {value.removeprefix('seconds_to_')}"
+    return f"{written} {UNITS[value]}" if value in UNITS else f"{value} {written}".replace("_", " ")
+
+
+def amounts(trials: pd.DataFrame, by: list[str], value: str) -> dict[tuple[Any, ...], str]:
+    """Write the median of each group with its unit: what ratios there are relative to."""
+    table = summarise(trials, by, value)
+    keys = table[by].itertuples(index=False, name=None)
+    return {key: amount(value, median) for key, median in zip(keys, table["median"], strict=True)}
+
+
+def kind(value: str) -> statistics.Kind:
+    """Say whether a quantity is a cost, a rate, or neither: nothing that adds up over workloads."""
+    if value.startswith(("seconds_", "updates_to_", "ns_")) or value.endswith("_seconds"):
+        return "cost"
+    return "rate" if value == "updates_per_second" else "ratio"
+
+
 def interval(row: Any, write: Any = number) -> str:
     """Write the interval of a row or an :class:`~experiments.statistics.Interval`."""
     return f"{write(row.low)} to {write(row.high)}" if row.n > 1 else "one value"
@@ -280,6 +352,6 @@ def machine(run: Run) -> str:
 
 
 def disturbed(trials: pd.DataFrame) -> str:
-    """Say in how many trials a core was not free; empty if in none."""
-    taken = int((trials["spin_efficiency"] < FREE_CORES).sum())
-    return f"{taken} of {len(trials)} trials while two cores were not really free" if taken else ""
+    """Say how many trials were disturbed; empty if none was."""
+    taken = int((trials["disturbed"] != "").sum())
+    return f"{taken} of {len(trials)} trials disturbed" if taken else ""

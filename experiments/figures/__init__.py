@@ -16,6 +16,7 @@ FAMILIES = {
     "objective_time": "curves:over_time",
     "time_to_accuracy": "scaling:time_to_accuracy",
     "speedup": "scaling:speedup",
+    "profiles": "scaling:profiles",
     "density_heatmap": "density:heatmap",
     "weight_error": "density:weight_error",
     "step_size": "curves:step_size",
@@ -74,7 +75,7 @@ def source(run: tables.Run, trials: pd.DataFrame) -> str:
     names = " and ".join(sorted(trials["experiment"].unique())).replace("_", " ")
     states = trials["status"].value_counts()
     notes = [f"{states[name]} {name}" for name in ("diverged", "timeout") if name in states]
-    notes += [text] if (text := tables.disturbed(trials)) else []
+    notes += [f"{text}; open marks where no other is left"] if (text := tables.disturbed(trials)) else []
     odd = f" ({', '.join(notes)})" if notes else ""
     counts = sorted(set(trials.groupby("experiment")["replicate"].nunique()))
     replicates = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))

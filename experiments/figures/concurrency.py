@@ -51,8 +51,7 @@ def sampling(run: tables.Run) -> style.Drawn:
     for panel, (key, rows) in zip(axes, shown, strict=True):
         for place, (name, look) in enumerate(reversed(ORDERS.items())):
             for row in tables.rows(rows[rows["sampling"] == name]):
-                whiskers = [[row.median - row.low], [row.high - row.median]]
-                panel.errorbar(row.median, place, xerr=whiskers, **look.line(capsize=2))
+                style.lying(panel, row, place, look)
         panel.set_yticks(range(len(ORDERS)), [look.name for look in reversed(ORDERS.values())], fontsize=6.5)
         ends = rows[["low", "median", "high"]].to_numpy(float)
         style.log_axis(panel, "x", ends, pad=0.15, most=4)

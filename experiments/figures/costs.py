@@ -12,6 +12,7 @@ from experiments import tables
 from experiments.figures import style
 
 ORDERS = {"fresh_permutation": "fresh order", "shuffled_once": "shuffled once"}
+ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
 GUIDE = {
     "seconds_per_epoch": "time per epoch (s)",
     "setup_seconds": "set-up, once (s)",
@@ -27,28 +28,33 @@ def kernels(run: tables.Run) -> style.Drawn:
     shown = list(tables.groups(table, workload))
     if not shown:
         return None
-    sizes = [len(rows) + 2.6 for _, rows in shown]
-    figure = Figure(figsize=(style.COLUMN, 0.155 * sum(sizes) + 0.2))
-    axes = figure.subplots(len(shown), squeeze=False, height_ratios=sizes).ravel()
+    streaming = (run.environment["machine"].get("streaming_bytes_per_second") or {}).get("one_core")
+    bound = ENTRY_BYTES / streaming * 1e9 if streaming else None
+    figure, axes = style.panels(len(shown), 3, 0.75 + 0.14 * max(len(rows) for _, rows in shown), "")
     for panel, ((problem, dataset, n_features, l2), rows) in zip(axes, shown, strict=True):
         rows = rows.sort_values("median", ascending=False)
         for place, row in enumerate(tables.rows(rows)):
             look, whiskers = style.look(row.backend), [[row.median - row.low], [row.high - row.median]]
-            fill = {
-                "color": "white" if look.hatch else look.color,
-                "edgecolor": look.color,
-                "hatch": look.hatch,
-            }
+            hatch = "" if row.hollow else look.hatch
+            color = "white" if hatch or row.hollow else look.color
+            fill: dict[str, Any] = {"color": color, "edgecolor": look.color, "hatch": hatch}
             panel.barh(place, row.median, height=0.7, xerr=whiskers, capsize=1.8, ecolor="0.45", **fill)
             panel.text(row.high, place, f"  {tables.number(row.median, 2)}", va="center", fontsize=6.5)
-        names = [f"{_name(row)}{_order(row)}" for row in tables.rows(rows)]
+        if bound:
+            panel.axvline(bound, **style.DOTTED, linewidth=1.0)
+            note = panel.text(bound, len(rows) - 0.45, f" memory: {tables.number(bound, 2)}", fontsize=5.8)
+            note.set(va="bottom", color="0.3")
+            panel.set_ylim(-0.6, len(rows) + 0.2)
+        orders = [_order(row) for row in tables.rows(rows)]
+        common = orders[0] if len(set(orders)) == 1 else ""
+        names = [f"{_name(row)}{'' if common else _order(row)}" for row in tables.rows(rows)]
         panel.set_yticks(range(len(rows)), names, fontsize=6.2)
-        panel.set_xlim(0, 1.16 * rows["high"].max())
+        panel.set_xlim(0, 1.2 * rows["high"].max())
         penalty = f"penalty {l2:g}" if l2 else "no penalty"
-        title = f"{problem}, {dataset},\n{n_features:,.0f} features, {penalty}"
+        title = f"{problem}, {dataset}\n{n_features:,.0f} features, {penalty}{common}"
         panel.set_title(title.replace("_", " "), fontsize=7)
+        panel.set_xlabel("time per non-zero (ns)")
         panel.grid(visible=False, axis="y")
-    axes[-1].set_xlabel("time per non-zero and epoch (ns)")
     return figure, trials
 
 
@@ -74,10 +80,8 @@ def guide(run: tables.Run) -> style.Drawn:
     for panel, (quantity, unit) in zip(figure.subplots(1, 3, sharey=True), GUIDE.items(), strict=True):
         timed = quantity != "weight_error_l1"
         for row in tables.rows(found[quantity]):
-            place, whiskers = places[_name(row)], [[row.median - row.low], [row.high - row.median]]
-            panel.errorbar(
-                row.median, place, xerr=whiskers, capsize=2, **style.look(row.backend).line(markersize=4.5)
-            )
+            place = places[_name(row)]
+            style.lying(panel, row, place, style.look(row.backend), markersize=4.5)
             text = tables.seconds(row.median) if timed else tables.number(row.median)
             note = panel.annotate(text, (row.median, place), (0, 4), textcoords="offset points", fontsize=5.8)
             note.set(ha="center")

@@ -41,11 +41,13 @@ def over_time(run: tables.Run) -> style.Drawn:
 
 def _line(panel: Axes, trials: pd.DataFrame, points: pd.DataFrame, look: style.Look) -> pd.DataFrame:
     """Draw one backend; each checkpoint that at least half of the replicates have is a point."""
+    trials, hollow = tables.undisturbed(trials)
     epochs = points[points["trial"].isin(trials["trial"])].groupby(points["epoch"].round(6))
     middle = epochs[["train_seconds", "suboptimality"]].median()[epochs.size() * 2 >= len(trials)]
     low, high = (epochs["suboptimality"].agg(end).reindex(middle.index) for end in ("min", "max"))
+    fill = {"mfc": "white"} if hollow else {}
     every = max(1, len(middle) // 8)
-    panel.plot(*middle.to_numpy().T, **look.line(markevery=every, markersize=3.2, label=look.name))
+    panel.plot(*middle.to_numpy().T, **look.line(markevery=every, markersize=3.2, label=look.name, **fill))
     panel.fill_between(middle["train_seconds"], low, high, color=look.color, alpha=0.18, linewidth=0)
     for state, marker in (("diverged", "x"), ("timeout", "|")):
         if len(middle) and (count := int((trials["status"] == state).sum())):

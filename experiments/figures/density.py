@@ -47,15 +47,20 @@ def heatmap(run: tables.Run) -> style.Drawn:
                 words = f"{'diverged' if row.diverged else 'never'} {row.missed}/{row.n}"
                 panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, **HATCHED))
             else:
-                cells[y, x] = row.median
+                cells[y, x] = math.nan if row.hollow else row.median
                 words = tables.number(row.median, 2)
                 words += f"\n{tables.number(row.low, 2)}–{tables.number(row.high, 2)}" if row.n > 1 else ""
-                color = "white" if norm(row.median) > 0.6 else "black"
+                color = "0.5" if row.hollow else "white" if norm(row.median) > 0.6 else "black"
             panel.text(x, y, words, ha="center", va="center", color=color, fontsize=5.6, linespacing=1.0)
         image = panel.imshow(cells, norm=norm, cmap="gray_r", aspect="auto")
-        panel.set_xticks(range(len(densities)), [f"{density:g}" for density in densities])
+        alone = tables.matching(trials, WORKLOAD, key)
+        alone = tables.summarise(alone[alone["backend"] == "serial"], ["density"], "seconds_to_1e-2")
+        base = {row.density: tables.seconds(row.median) for row in tables.rows(alone)}
+        ticks = [f"{density:g}\n{base.get(density, '')}" for density in densities]
+        panel.set_xticks(range(len(densities)), ticks)
         panel.set_yticks(range(len(lines)), [f"{style.look(name).name} × {count}" for name, count in lines])
-        panel.set(xlabel=DENSITY, title=key[0].replace("_", " ") if len(shown) > 1 else "")
+        title = key[0].replace("_", " ") if len(shown) > 1 else ""
+        panel.set(xlabel=f"{DENSITY}, and serial's time to 1e-2", title=title)
         panel.grid(visible=False)
         bar = figure.colorbar(image, ax=panel, aspect=14, pad=0.01, extend="both", label="time / serial's")
         bar.set_ticks([0.25, 0.5, 1, 2, 4], labels=["¼", "½", "1", "2", "4"])

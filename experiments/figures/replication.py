@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments import statistics, tables
+from experiments import tables
 from experiments.figures import style
 
 PAPER = tomllib.loads((Path(__file__).parents[1] / "niu2011.toml").read_text(encoding="utf-8"))
@@ -40,11 +41,14 @@ def speedup(run: tables.Run) -> style.Drawn:
     shown = sorted(tables.groups(table, WORKLOAD), key=lambda item: list(NAMES).index(item[0][1]))
     if not shown:
         return None
+    alone = trials[(trials["backend"] == ONE["backend"]) & (trials["workers"] == ONE["workers"])]
+    base = tables.amounts(alone, WORKLOAD, "seconds_per_epoch")
     figure, axes = style.panels(len(shown), 3, 1.9, "speed-up over\none Hogwild! worker")
     for panel, (key, rows) in zip(axes, shown, strict=True):
         most = int(rows["workers"].max())
         looks = style.backends(rows)
-        style.series(panel, NAMES[key[1]], rows, "workers", "backend", looks, connect=False)
+        title = f"{NAMES[key[1]]}\none worker: {base.get(key, '–')}"
+        style.series(panel, title, rows, "workers", "backend", looks, connect=False)
         for backend, theirs in PAPER[key[1]].items():
             known: dict[str, Any] = {"color": style.look(backend).color, "linewidth": 0.8, "alpha": 0.8}
             panel.plot(range(1, most + 1), theirs[:most], linestyle=style.look(backend).linestyle, **known)
@@ -71,17 +75,13 @@ def errors(run: tables.Run) -> style.Drawn:
     for panel, (key, group) in zip(axes, shown, strict=True):
         kinds = [kind for kind in ERRORS if group[_column(kind, "train")].notna().any()]
         looks, ends = style.backends(group), [0.0]
-        for place, (backend, look) in enumerate(reversed(looks.items())):
-            mine = group[group["backend"] == backend]
-            for part, shift, fill in (("train", 0.16, look.color), ("test", -0.16, "white")):
-                values = mine[_column(kinds[0], part)].dropna() if kinds else pd.Series(dtype=float)
-                if values.empty or (part == "test" and kinds[0] == "cut"):
-                    continue
-                found = statistics.median_interval(values)
-                whiskers = [[found.median - found.low], [found.high - found.median]]
-                line = look.line(linestyle="none", mfc=fill, mec=look.color, capsize=1.8)
-                panel.errorbar(found.median, place + shift, xerr=whiskers, **line)
-                ends.append(found.high)
+        places = {backend: place for place, backend in enumerate(reversed(looks))}
+        parts = (("train", 0.16, "full"), ("test", -0.16, "bottom"))[: 1 if kinds == ["cut"] else 2]
+        for kind, (part, shift, fill) in itertools.product(kinds[:1], parts):
+            for row in tables.rows(tables.summarise(group, ["backend"], _column(kind, part))):
+                half = {"fillstyle": fill, "markerfacecoloralt": "white"}
+                style.lying(panel, row, places[row.backend] + shift, looks[row.backend], **half)
+                ends.append(row.high)
         panel.set_yticks(range(len(looks)), [look.name for look in reversed(looks.values())], fontsize=6)
         exact = max(ends) < ROUNDING
         panel.set(
@@ -101,7 +101,6 @@ def delay(run: tables.Run) -> style.Drawn:
     trials = tables.select(run, where)
     if trials.empty:
         return None
-    serial = trials[trials["backend"] == "serial"]
     found = [trials.head(0).assign(value=0.0)]
     for backend in tables.ordered(set(trials["backend"]) - {"serial"}):
         workers = int(trials[trials["backend"] == backend]["workers"].max())
@@ -111,28 +110,31 @@ def delay(run: tables.Run) -> style.Drawn:
     # a logarithmic axis has no 0: without a delay is drawn at a tenth of the shortest
     shortest = pairs[pairs["gradient_delay"] > 0]["gradient_delay"].min() / 10
     table = tables.summarise(pairs, ["backend", "gradient_delay"], "value")
+    clean = tables.undisturbed(trials)[0]
     figure, axes = style.panels(1, 1, 2.6, "speed-up over serial\nwith the same delay")
     looks: dict[str, style.Look] = {}
     for backend, look in style.backends(table).items():
         fitted = backend in SIDE_BY_SIDE
-        note = f": h = {tables.seconds(fitted_hand_over(trials, backend))}" if fitted else ""
+        note = f": h = {tables.seconds(fitted_hand_over(clean, backend))}" if fitted else ""
         looks[backend] = look._replace(name=look.name + note)
     at = np.geomspace(shortest, trials["gradient_delay"].max(), 80)
-    alone = float(_seconds_per_update(serial[serial["gradient_delay"] == 0]).median())
+    serial = clean[(clean["backend"] == "serial") & (clean["gradient_delay"] == 0)]
+    alone = float(_seconds_per_update(serial).median())
     shifted = table.assign(gradient_delay=table["gradient_delay"].clip(lower=shortest))
     points = {backend: look._replace(linestyle="none") for backend, look in looks.items()}
     style.series(axes[0], "", shifted, "gradient_delay", "backend", points, connect=True)
     for backend, look in ((name, look) for name, look in looks.items() if name in SIDE_BY_SIDE):
         mine = trials[trials["backend"] == backend]
         model = (alone + at) / model_seconds(
-            alone, at, int(mine["workers"].max()), fitted_hand_over(trials, backend)
+            alone, at, int(mine["workers"].max()), fitted_hand_over(clean, backend)
         )
         axes[0].plot(at, model, color=look.color, linestyle=look.linestyle, linewidth=0.9)
     style.log_axis(axes[0], "x", [shortest, trials["gradient_delay"].max()])
     axes[0].axhline(1.0, color="0.0", linewidth=0.8)
     axes[0].axhline(trials["workers"].max(), **style.DOTTED)
     top = 1.1 * max(trials["workers"].max(), *table["high"])
-    axes[0].set(xlabel="artificial delay of a gradient (s); leftmost: none", ylim=(0, top))
+    label = f"artificial delay of a gradient (s)\nleftmost: none; serial: {tables.seconds(alone)} an update"
+    axes[0].set(xlabel=label, ylim=(0, top))
     style.legend(figure, axes, 2)
     return figure, trials
 
@@ -166,7 +168,8 @@ def _seconds_per_update(trials: pd.DataFrame) -> pd.Series:
 def averaging(run: tables.Run) -> style.Drawn:
     """Draw the objective against epochs: the average of independent runs, and Hogwild!."""
     trials = tables.select(run, {"experiment": "averaging"})
-    points = run.history[run.history["epoch"] > 0].merge(trials[["trial", "backend", "workers"]], on="trial")
+    kept = tables.concerned(trials, "objective")[["trial", "backend", "workers", "disturbed"]]
+    points = run.history[run.history["epoch"] > 0].merge(kept, on="trial")
     if points.empty:
         return None
     figure, axes = style.panels(1, 1, 2.3, "objective")
@@ -174,8 +177,10 @@ def averaging(run: tables.Run) -> style.Drawn:
     for (backend, workers), group in tables.groups(points, ["backend", "workers"]):
         look = style.look(str(backend))
         place = sorted(points["workers"].unique()).index(workers)
+        group, hollow = tables.undisturbed(group)
         middle = group.groupby(group["epoch"].round(6))["objective"].median()
-        line = look.line(linestyle=greys[place % 4], markevery=(place, 4), markersize=3.2)
+        fill = {"mfc": "white"} if hollow else {}
+        line = look.line(linestyle=greys[place % 4], markevery=(place, 4), markersize=3.2, **fill)
         axes[0].plot(middle.index, middle, **line, label=f"{look.name} × {workers}")
     axes[0].set(
         xlabel="epochs (averaging: of each worker)", xticks=range(0, int(points["epoch"].max()) + 1, 5)

@@ -126,7 +126,8 @@ def series(
 ) -> None:
     """Draw medians with their intervals, a series for each ``by``, moved sideways so that none hides another.
 
-    An infinite median becomes an open marker above the panel, with the number of replicates behind it.
+    An infinite median becomes an open marker above the panel, with the number of replicates behind it; a
+    point all of whose trials were disturbed is open.
     """
     levels = 0
     for place, (key, drawn) in enumerate(looks.items()):
@@ -137,6 +138,8 @@ def series(
         whiskers = [median[found] - low[found], np.minimum(high[found], 1e30) - median[found]]
         line = drawn.line(label=drawn.name, capsize=1.8, elinewidth=0.8, mec="white", mew=0.4)
         axes.errorbar(at[found], median[found], whiskers, **line | ({} if connect else {"linestyle": "none"}))
+        opened = found & mine["hollow"].to_numpy(bool)
+        axes.plot(at[opened], median[opened], drawn.marker, mfc="white", mec=drawn.color, zorder=3)
         levels += not found.all()
         above = axes.get_xaxis_transform() + ScaledTranslation(0, levels / 9, axes.figure.dpi_scale_trans)
         for where, row in zip(at[~found], tables.rows(mine[~found]), strict=True):
@@ -145,6 +148,13 @@ def series(
             note = axes.annotate(text, (where, 1), (-4, 0), above, "offset points", fontsize=5.0, bbox=BOX)
             note.set(ha="right", va="center", annotation_clip=False)
     axes.set_title(title, pad=4 + 8 * levels + 4 * bool(levels))
+
+
+def lying(axes: Axes, row: Any, place: float, drawn: Look, **options: Any) -> None:
+    """Draw one median with its interval at a height; open if all of its trials were disturbed."""
+    whiskers = [[row.median - row.low], [min(row.high, 1e30) - row.median]]
+    options |= {"mfc": "white"} if row.hollow else {}
+    axes.errorbar(row.median, place, xerr=whiskers, **drawn.line(capsize=2, mec=drawn.color, **options))
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:

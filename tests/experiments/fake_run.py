@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ import pandas as pd
 from experiments import figures
 from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 
-FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels")
+FINGERPRINT = "0f1e2d3c4b5a6978"
+FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
 EXPERIMENTS = (*FIRST, *PAPER, "gradient_delay", "averaging", "collisions", "sampling")
+TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,
+    "serial_again": 4.0,
+    "hogwild_threads_again": 4.0,
     "locked": 9.0,
     "hogwild_threads": 4.0,
     "hogwild_processes": 4.2,
@@ -41,19 +46,29 @@ def write(
     experiments: tuple[str, ...] = EXPERIMENTS,
     replicates: int = 5,
     cores: int = 2,
-    spin: float = 1.0,
+    disturb: float = 0.0,
     parallel_gain: float = 0.8,
     seed: int = 0,
 ) -> Path:
-    """Write the files of a run; ``parallel_gain`` is the share of a core that a second worker adds."""
+    """Write the files of a run.
+
+    Parameters
+    ----------
+    disturb : float
+        The share of trials that are marked as disturbed; what they measured is as in the others.
+    parallel_gain : float
+        The share of a core that a second worker adds.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed)
+    random, neighbour = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     trials, history = [], []
     for cell in (cell for name in experiments for cell in _cells(name, cores)):
-        for replicate in range(replicates):
-            row, rows = _trial(cell, replicate, random, spin, parallel_gain)
-            trials.append(row)
-            history += rows
+        tuning = [cell | {"purpose": "tune", "step_size": size} for size in (0.1, 0.3)]
+        for each in (cell, *tuning) if cell["experiment"] in TUNED else (cell,):
+            for replicate in range(1 if "purpose" in each else replicates):
+                row, rows = _trial(each, replicate, random, parallel_gain)
+                trials.append(row | _watched(neighbour.random() < disturb, cores))
+                history += rows
     pd.DataFrame(trials, columns=TRIAL_COLUMNS).to_csv(directory / "trials.csv", index=False)
     pd.DataFrame(history, columns=HISTORY_COLUMNS).to_csv(directory / "history.csv", index=False)
     environment = {
@@ -69,8 +84,9 @@ def write(
             "usable_cores": cores,
             "l2_bytes": 2**21,
             "l3_bytes": 2**25,
+            "streaming_bytes_per_second": {"one_core": 8e9, "all_cores": 12e9},
         },
-        "spin_efficiency": spin,
+        "fingerprint": FINGERPRINT,
         "software": {
             "python": "3.11.7",
             "platform": "Linux",
@@ -93,6 +109,23 @@ def drawn() -> Path:
     return directory
 
 
+def _watched(disturbed: bool, cores: int) -> dict[str, Any]:
+    """Return what the machine's readings around a trial say."""
+    efficiency = math.nan if cores == 1 else 0.81 if disturbed else 0.99
+    return {
+        "build_seconds": 0.0,
+        "started_at": "2026-01-01T00:00:00Z",
+        "environment": FINGERPRINT,
+        "load_average": 0.5,
+        "spin_speed": 0.98,
+        "spin_efficiency": efficiency,
+        "steal_share": 0.1 if disturbed else 0.0,
+        "spin_tests": 1,
+        "attempts": 3 if disturbed else 1,
+        "disturbed": "steal: 0.10 of the trial's time" if disturbed else "",
+    }
+
+
 def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
     ours = ("serial", "locked", "hogwild_threads", "hogwild_processes")
     workers = tuple(range(1, 2 * cores + 1))
@@ -111,7 +144,7 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         for values in itertools.product(*lists.values()):
             cell = {"experiment": experiment, "grid": grid, "sampling": "fresh_permutation", **data}
             cell |= dict(zip(lists, values, strict=True))
-            if cell["backend"] == "serial" or str(cell["backend"]).startswith("sklearn"):
+            if str(cell["backend"]).startswith("serial") or str(cell["backend"]).startswith("sklearn"):
                 cell["workers"] = 1
             if cell not in cells:
                 cells.append(cell)
@@ -161,6 +194,9 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             add("twin", rcv1 | {"problem": problem}, backend=peers[:1])
             add("twin", rcv1 | {"problem": problem, "sampling": "shuffled_once"}, backend=peers[1:])
         add("million", million, backend=("serial", "hogwild_threads"), workers=(2,))
+    if experiment == "control":
+        names = [name for name in NS if name.removesuffix("_again") in (ours[0], ours[2])]
+        add("rcv1", rcv1 | {"problem": "hinge"}, backend=tuple(names), workers=(2,))
     schemes = ("hogwild_threads", "aig", "round_robin")
     if experiment == "paper_svm":
         add("rcv1", rcv1 | {"problem": "hinge"}, backend=schemes, workers=workers)
@@ -204,7 +240,7 @@ _GRAPHS = {"abdomen": "voxel_image", "dblife": "entity_graph"}
 
 
 def _trial(
-    cell: dict[str, Any], replicate: int, random: np.random.Generator, spin: float, gain: float
+    cell: dict[str, Any], replicate: int, random: np.random.Generator, gain: float
 ) -> tuple[dict[str, Any], list[list[object]]]:
     trial = hashlib.sha256(json.dumps([cell, replicate], sort_keys=True, default=str).encode()).hexdigest()[
         :16
@@ -216,6 +252,7 @@ def _trial(
         10,
         float(cell.get("crowded", 0.0)),
     )
+    tuning, copies = cell.get("purpose") == "tune", workers if backend == "averaging" else 1
     cost = NS[backend] * (0.4 if cell["sampling"] == "shuffled_once" and backend == "serial" else 1.0)
     together = min(workers, 2)
     one_at_a_time = backend in ("locked", "pool", "round_robin")
@@ -224,7 +261,8 @@ def _trial(
     alone = nonzeros * cost * 1e-9 / speed
     if delay:  # gradients side by side, hand-overs in series
         alone = max(n_examples * delay / together + nonzeros * 2e-9, alone)
-    seconds = alone * random.lognormal(0, 0.03)
+    # two serial runs differ less than two with threads, as on a quiet machine
+    seconds = alone * random.lognormal(0, 0.002 if cell["experiment"] == "control" else 0.03)
     rate = float(cell.get("rate", 0.9)) * np.exp(-(np.log(step / 0.3) ** 2) / 4)
     rate *= 1 - (0.3 * crowded if workers > 1 and backend != "locked" else 0)
     rate *= 0.7 if cell["sampling"] == "with_replacement" else 1
@@ -241,7 +279,7 @@ def _trial(
             [
                 trial,
                 epoch,
-                epoch * n_examples,
+                epoch * n_examples * copies,
                 train,
                 0.01 * epoch,
                 train + 0.01 * epoch,
@@ -252,7 +290,7 @@ def _trial(
             ]
         )
     last = rows[-1]
-    done, train = last[2], float(last[3])
+    updates, train = int(last[2]), float(last[3])
     row = {
         "density": cell["density"],
         "l2": 0.0,
@@ -268,19 +306,22 @@ def _trial(
         "batch_size": 1,
         "gradient_threshold": cell.get("threshold", 0.0),
         "epochs": epochs,
-        "data_seed": 10 + replicate,
-        "order_seed": 20 + replicate,
+        "data_seed": 10 + replicate + 100 * tuning,
+        "order_seed": 20 + replicate + 100 * tuning,
+        "purpose": "tune" if tuning else "report",
+        "pinned": True,
         "status": "diverged" if diverged else "timeout" if timeout else "ok",
         "setup_seconds": {"pool": 0.02, "hogwild_processes": 0.05}.get(backend, 0.002)
         * random.lognormal(0, 0.1),
         "compile_seconds": 0.0,
         "train_seconds": train,
-        "eval_seconds": 0.1,
-        "wall_seconds": train + 0.1,
+        "eval_seconds": last[4],
+        "wall_seconds": last[5],
+        "total_seconds": float(last[5]) + 0.1,
         "cpu_seconds": train * workers,
-        "updates": done * (workers if backend == "averaging" else 1),
-        "updates_per_second": n_examples / seconds,
-        "ns_per_nonzero": seconds / nonzeros * 1e9,
+        "updates": updates,
+        "updates_per_second": updates / train,
+        "ns_per_nonzero": 1e9 * train / (updates * nonzeros / n_examples),
         "objective_zero": 1.0,
         "optimum": 0.2,
         "optimum_error": 1e-9,
@@ -290,10 +331,6 @@ def _trial(
         "weight_error_l1": last[8],
         "weight_error_l2": last[9],
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
-        "started_at": "2026-01-01T00:00:00Z",
-        "load_average": 0.5,
-        "spin_efficiency": spin,
-        "spin_tests": 1,
         "gradient_delay": delay,
         "instrument": False,
         **_seen(cell, backend),

@@ -1,16 +1,19 @@
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiments import figures, tables
-from experiments.figures import costs, curves, density, scaling, style
+from experiments.figures import concurrency, costs, curves, density, replication, scaling, style
 from tests.experiments import fake_run
 
 
@@ -54,10 +57,102 @@ def test_the_same_data_give_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_caption_tells_of_disturbed_and_timed_out_trials(tmp_path: Path) -> None:
-    run = tables.load(fake_run.write(tmp_path, experiments=("workers",), replicates=2, spin=0.9))
-    source = figures.source(run, run.trials)
+    run = tables.load(fake_run.write(tmp_path, experiments=("workers",), replicates=2, disturb=1.0))
+    source = figures.source(run, tables.select(run, {}))
     assert "4 timeout" in source
-    assert "52 of 52 trials while two cores were not really free" in source
+    assert "52 of 52 trials disturbed; open marks where no other is left" in source
+
+
+def open_marks(figure: Figure) -> int:
+    """Count the points that are drawn with a white face, apart from those above a panel."""
+    lines = [
+        line
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() not in ("None", "_", "|", None)
+    ]
+    return sum(len(line.get_xdata()) for line in lines if line.get_markerfacecolor() == "white")
+
+
+@pytest.mark.parametrize(
+    ("draw", "experiment"),
+    [(scaling.speedup, "workers"), (curves.over_time, "workers"), (scaling.profiles, "workers"),
+     (costs.guide, "guide"), (replication.errors, "paper_svm"), (concurrency.collisions, "collisions")],
+)  # fmt: skip
+def test_points_without_an_undisturbed_trial_are_open(
+    tmp_path: Path, draw: Callable[[tables.Run], style.Drawn], experiment: str
+) -> None:
+    counts = []
+    for share in (0.0, 0.6, 1.0):
+        folder = tmp_path / str(share)
+        run = tables.load(fake_run.write(folder, experiments=(experiment,), replicates=2, disturb=share))
+        drawn = draw(run)
+        assert drawn is not None
+        counts.append(open_marks(drawn[0]))
+    assert counts[0] == 0 < counts[1] < counts[2]
+
+
+def test_bars_without_an_undisturbed_trial_are_open(tmp_path: Path, run: tables.Run) -> None:
+    disturbed = tables.load(fake_run.write(tmp_path, experiments=("kernels",), replicates=2, disturb=1.0))
+    for some, hollow in ((run, False), (disturbed, True)):
+        drawn = costs.kernels(some)
+        assert drawn is not None
+        ours = [patch for patch in drawn[0].axes[0].patches if to_hex(patch.get_edgecolor()) == "#000000"]
+        assert {to_hex(patch.get_facecolor()) == "#ffffff" for patch in ours} == {hollow}
+
+
+def test_cells_without_an_undisturbed_trial_have_no_shade(tmp_path: Path) -> None:
+    drawn = density.heatmap(
+        tables.load(fake_run.write(tmp_path, experiments=("sparsity",), replicates=2, disturb=1.0))
+    )
+    assert drawn is not None
+    assert np.isnan(np.ma.filled(drawn[0].axes[0].images[0].get_array(), np.nan)).all()
+    assert any("–" in text for text in texts(drawn[0]))  # the intervals are still written
+
+
+def test_the_memory_bounds_the_kernels_where_it_was_measured(run: tables.Run) -> None:
+    bounded = costs.kernels(run)
+    assert bounded is not None
+    assert texts(bounded[0]).count(" memory: 1.5") == 3  # 12 bytes at 8 GB/s
+    for value in (None, {}, {"one_core": None}):
+        machine = {**run.environment["machine"], "streaming_bytes_per_second": value}
+        drawn = costs.kernels(run._replace(environment={"machine": machine}))
+        assert drawn is not None
+        assert not any("memory" in text for text in texts(drawn[0]))
+
+
+def test_speedups_name_what_they_are_relative_to(run: tables.Run) -> None:
+    serial = tables.select(run, {"experiment": "workers", "backend": "serial", "problem": "hinge"})
+    base = tables.seconds(serial["seconds_to_1e-2"].median())
+    drawn = scaling.speedup(run)
+    assert drawn is not None
+    assert any(text.endswith(f"\nserial: {base} to 1e-2") for text in texts(drawn[0]))
+    worker = {"experiment": "paper_svm", "backend": "hogwild_threads", "workers": 1}
+    base = tables.seconds(tables.select(run, worker)["seconds_per_epoch"].median())
+    drawn = replication.speedup(run)
+    assert drawn is not None
+    assert f"SVM, RCV1 twin\none worker: {base} an epoch" in texts(drawn[0])
+    serial = tables.select(run, {"experiment": "sparsity", "backend": "serial", "density": 0.002})
+    drawn = density.heatmap(run)
+    assert drawn is not None
+    assert f"0.002\n{tables.seconds(serial['seconds_to_1e-2'].median())}" in texts(drawn[0])
+
+
+def test_a_profile_climbs_to_the_share_of_targets_reached(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("workers", "sparsity"), replicates=2)
+    trials, history = (
+        pd.read_csv(tmp_path / f"{name}.csv", dtype={"trial": str}) for name in ("trials", "history")
+    )
+    missed = trials[(trials["backend"] == "locked") & (trials["experiment"] == "workers")]
+    history.loc[history["trial"].isin(missed["trial"]), "suboptimality"] = 0.5
+    history.to_csv(tmp_path / "history.csv", index=False)
+    drawn = scaling.profiles(tables.load(tmp_path))
+    assert drawn is not None
+    panel = drawn[0].axes[0]
+    assert panel.get_title() == "to suboptimality 1e-2, 11 workloads"
+    ends = {line.get_color(): line.get_ydata()[-1] for line in panel.lines if len(line.get_xdata()) > 2}
+    assert ends[style.look("locked").color] == pytest.approx(9 / 11)
+    assert ends[style.look("serial").color] == 1
 
 
 def test_every_figure_has_a_text() -> None:

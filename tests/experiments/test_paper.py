@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import claims, paper, tables
+from experiments import claims, machine, paper, tables
 from tests.experiments import fake_run
 
 
@@ -55,10 +56,37 @@ def test_numbers_come_from_the_tables(whole: Path) -> None:
     assert "0.002" in numbers["densities"]["faster"]
 
 
-def test_densities_measured_without_two_free_cores_are_not_listed(tmp_path: Path) -> None:
-    fake_run.write(tmp_path, experiments=("sparsity",), replicates=3, spin=0.8)
+def test_densities_measured_on_a_disturbed_machine_are_not_listed(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("sparsity",), replicates=3, disturb=1.0)
     numbers = paper.numbers(tables.load(tmp_path), claims.read(tmp_path))
     assert numbers["densities"] == {"faster": [], "slower": [], "undecided": []}
+
+
+def test_the_protocol_is_told_in_numbers(whole: Path, tmp_path: Path) -> None:
+    told = json.loads((whole / "numbers.json").read_text())["run"]
+    assert told["tuned"] == "real text and workers"
+    run = tables.load(whole)
+    assert told["tuning_trials"] == str((run.trials["purpose"] == "tune").sum())
+    assert (told["disturbed"], told["repeated"]) == ("none was", "0")
+    assert told["limits"]["cores"] == f"{machine.FREE_CORES:g}"
+    fake_run.write(tmp_path, experiments=("guide",), replicates=2, disturb=1.0)
+    numbers = paper.numbers(tables.load(tmp_path), claims.read(tmp_path))
+    assert numbers["run"]["disturbed"] == "26 of 26 trials disturbed"
+    assert numbers["run"]["repeated"] == "26"
+    assert all(text.endswith(", disturbed)") for text in numbers["values"].values())
+
+
+def test_it_says_how_many_headline_ratios_are_as_narrow_as_wanted(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    assert json.loads((whole / "numbers.json").read_text())["precision"] is None
+    before = (whole / "paper.pdf").read_bytes()
+    table = pd.DataFrame(
+        {"claim": ["K1", "K1", "F20"], "width": [0.05, 0.3, math.nan], "wanted": [0.1, 0.1, 0.2]}
+    )
+    table.to_csv(tmp_path / "precision.csv", index=False)
+    assert paper.build(tmp_path).read_bytes() != before
+    said = json.loads((tmp_path / "numbers.json").read_text())["precision"]
+    assert said == {"reached": "1", "of": "3", "wanted": "10 % to 20 %", "claims": "F20, K1"}
 
 
 @pytest.mark.parametrize("experiment", fake_run.EXPERIMENTS)
@@ -72,7 +100,7 @@ def test_a_run_of_one_experiment_is_enough(tmp_path: Path, experiment: str) -> N
 def test_no_result_is_typed_into_the_text() -> None:
     source = (paper.SOURCES / "main.typ").read_text()
     results = source[source.index("= Results") : source.index("#let small")]
-    prose = re.sub(r'#(value|see|picture|only-if|size)\([^)]*\)|"[^"]*"|@\w+|[KGHFP]\d+', "", results)
+    prose = re.sub(r'#(value|see|picture|only-if|size)\([^)]*\)|"[^"]*"|@\w+|[AKGHFP]\d+', "", results)
     assert not re.search(r"\d", re.sub(r"RCV1|^==? .*$", "", prose, flags=re.MULTILINE))
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from experiments.statistics import (
     coverage,
-    geometric_mean,
     median_interval,
     ratio,
+    summary,
     time_to_target,
     updates_to_target,
 )
@@ -87,6 +87,30 @@ def test_another_checkpoint_on_the_line_changes_nothing(history: list, target: f
     )
 
 
+@given(histories(), targets, st.lists(st.tuples(st.floats(0, 1), st.floats(1, 100)), max_size=6))
+def test_more_checkpoints_before_the_bracket_change_nothing(
+    history: list, target: float, extra: list[tuple[float, float]]
+) -> None:
+    above = [gap > target for _, gap in history]
+    assume(all(above[:1]) and not all(above))
+    last = above.index(False) - 1
+    denser = [(share * history[last][0], factor * target * 1.001) for share, factor in extra]
+    reached = time_to_target([*sorted(denser), *history[last:]], target)
+    assert reached == time_to_target(history, target)
+
+
+@given(histories(), targets, st.floats(0, 1), values)
+def test_another_checkpoint_before_the_target_stays_within_the_bracket(
+    history: list, target: float, share: float, gap: float
+) -> None:
+    above = [gap > target for _, gap in history]
+    assume(all(above[:1]) and not all(above))
+    later = above.index(False)
+    (start, _), (end, _) = history[later - 1 : later + 1]
+    between = (start + share * (end - start), gap)
+    assert start <= time_to_target([*history[:later], between, *history[later:]], target) <= end
+
+
 @given(histories(), targets, st.floats(0.1, 10))
 def test_the_unit_of_time_does_not_matter(history: list, target: float, unit: float) -> None:
     scaled = [(unit * time, gap) for time, gap in history]
@@ -103,10 +127,26 @@ def test_ratios_know_never() -> None:
     assert math.isnan(found[3])
 
 
-def test_geometric_mean() -> None:
-    assert geometric_mean([0.5, 2.0, 4.0, 0.25]) == pytest.approx(1)
-    assert geometric_mean([1, math.inf]) == math.inf
-    assert math.isnan(geometric_mean([0, math.inf]))
+def test_costs_rates_and_ratios_have_means_of_their_own() -> None:
+    assert summary([1.0, 3.0], "cost") == 2
+    assert summary([30.0, 60.0], "rate") == pytest.approx(40)  # the same way at 30 and back at 60
+    assert summary([0.5, 2.0, 4.0, 0.25], "ratio") == pytest.approx(1)
+    assert summary([[1.0, 2.0], [3.0, 4.0]], "cost").tolist() == [2, 3]
+
+
+def test_never_is_a_value_of_a_mean_as_well() -> None:
+    assert summary([1, math.inf], "cost") == math.inf
+    assert summary([1, math.inf], "ratio") == math.inf
+    assert summary([0, 5], "rate") == 0
+    assert math.isnan(summary([0, math.inf], "ratio"))
+
+
+@given(st.lists(st.tuples(values, values), min_size=1, max_size=8))
+def test_a_rate_is_the_inverse_of_a_cost(sides: list[tuple[float, float]]) -> None:
+    costs = np.array(sides)
+    above, below = summary(costs, "cost")
+    fast, slow = summary(1 / costs, "rate")
+    assert slow / fast == pytest.approx(above / below)
 
 
 def test_few_values_give_smallest_and_largest() -> None:

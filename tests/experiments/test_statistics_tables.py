@@ -47,7 +47,7 @@ def test_ratios_pair_the_same_replicate_and_nothing_else(run: tables.Run) -> Non
     where = {"experiment": "workers", "problem": "hinge"}
     threads = {"backend": "hogwild_threads", "workers": 2}
     pairs = tables.ratio(run, "train_seconds", {"backend": "serial"}, threads, where)
-    trials = run.trials[(run.trials["experiment"] == "workers") & (run.trials["problem"] == "hinge")]
+    trials = tables.select(run, where)
     for row in tables.rows(pairs):
         mine = trials[trials["replicate"] == row.replicate].set_index(["backend", "workers"])["train_seconds"]
         assert row.value == pytest.approx(mine["serial", 1] / mine["hogwild_threads", 2])
@@ -87,13 +87,106 @@ def test_a_diverged_side_counts_as_infinitely_bad(tmp_path: Path) -> None:
     assert (pairs["status"] == "diverged").all()
 
 
-def test_spin_efficiency_is_the_worst_that_matters(tmp_path: Path) -> None:
+def test_a_disturbance_counts_on_every_side_that_it_concerns(tmp_path: Path) -> None:
     fake_run.write(tmp_path, experiments=("sparsity",), replicates=1)
-    change(tmp_path, "trials.csv", spin_efficiency=lambda t: (t["workers"] > 1) * 0.5 + 0.4)
     sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
+    for disturbed, speed, quality in (("locked", "steal", "steal"), ("serial", "steal", "")):
+        change(
+            tmp_path, "trials.csv", disturbed=lambda t, d=disturbed: (t["backend"] == d).map({True: "steal"})
+        )
+        run = tables.load(tmp_path)
+        assert set(tables.ratio(run, "train_seconds", *sides, {})["disturbed"]) == {speed}
+        assert set(tables.ratio(run, "suboptimality", *sides, {})["disturbed"]) == {quality}
+
+
+def test_a_ratio_keeps_both_sides(run: tables.Run) -> None:
+    sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
+    pairs = tables.ratio(run, "seconds_per_epoch", *sides, {"experiment": "sparsity"})
+    assert (pairs["above"] / pairs["below"] == pairs["value"]).all()
+    serial = tables.select(run, {"experiment": "sparsity", "backend": "serial"})
+    assert set(pairs["below"]) == set(serial["seconds_per_epoch"])
+
+
+def test_undisturbed_trials_are_summarised_and_others_only_where_there_are_no_such() -> None:
+    frame = pd.DataFrame(
+        {"x": [1, 1, 1, 2, 2], "time": [1.0, 9.0, 3.0, 5.0, 7.0], "status": "ok", "workers": 1}
+    )
+    frame["disturbed"] = ["", "steal", "", "steal", "steal"]
+    found = tables.summarise(frame, ["x"], "time").set_index("x")
+    assert found["median"].tolist() == [2, 6]
+    assert found["hollow"].tolist() == [False, True]
+    quality = tables.summarise(frame.rename(columns={"time": "objective"}), ["x"], "objective")
+    assert quality["median"].tolist() == [3, 6]  # nobody can disturb what one worker computes
+    assert not quality["hollow"].any()
+
+
+def test_tuning_trials_are_never_selected(run: tables.Run) -> None:
+    assert (run.trials["purpose"] == "tune").sum() == 52
+    assert set(tables.select(run, {})["purpose"]) == {"report"}
+    assert set(tables.select(run, {"purpose": ["tune", "report"]})["purpose"]) == {"report"}
+
+
+def test_backends_with_step_sizes_of_their_own_are_compared_where_these_were_tuned(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("workers",), replicates=2)
+    sides = ({"backend": "serial"}, {"backend": "hogwild_threads", "workers": 2})
+
+    def own(t: pd.DataFrame) -> pd.Series:
+        return t["step_size"].where((t["purpose"] == "tune") | (t["backend"] == "serial"), 0.1)
+
+    change(tmp_path, "trials.csv", step_size=own)
     run = tables.load(tmp_path)
-    assert set(tables.ratio(run, "train_seconds", *sides, {})["spin_efficiency"]) == {0.4}
-    assert set(tables.ratio(run, "suboptimality", *sides, {})["spin_efficiency"]) == {0.9}
+    assert len(tables.ratio(run, "seconds_to_1e-2", *sides, {})) == 4
+    assert set(run.trials["step_size"][run.trials["purpose"] == "tune"]) == {0.1, 0.3}
+    change(tmp_path, "trials.csv", purpose="report")
+    untuned = tables.load(tmp_path)
+    assert untuned.trials["step_size"].notna().all()
+    pairs = tables.ratio(untuned, "seconds_to_1e-2", *sides, {"replicate": 1})
+    assert pairs.empty  # replicate 0 has the former tuning trials, this one has two step sizes
+
+
+def test_all_backends_have_the_same_targets(run: tables.Run) -> None:
+    trials = tables.select(run, {"experiment": "sparsity", "replicate": 0}).set_index("trial")
+    rows = run.history[run.history["trial"].isin(trials.index)]
+    assert trials["backend"].nunique() == 4
+    for name, target in (("1e-2", 1e-2), ("1e-3", 1e-3)):
+        for trial, curve in rows.groupby("trial"):
+            below = curve["train_seconds"][curve["suboptimality"] <= target].min()
+            reached = math.inf if math.isnan(below) else below
+            before = curve["train_seconds"][curve["train_seconds"] < reached].max()
+            assert before <= trials.loc[trial, f"seconds_to_{name}"] <= reached
+
+
+def test_profiles_count_the_workloads_within_a_factor_of_the_best() -> None:
+    columns = dict.fromkeys(tables.KEY, 1) | {"status": "ok", "disturbed": "", "purpose": "report"}
+    times = {"serial": [2.0, 1.0, 4.0], "locked": [1.0, 3.0, math.inf], "pool": [1.0, 1.0, math.nan]}
+    rows = [
+        {**columns, "experiment": f"e{place}", "backend": backend, "seconds_to_1e-2": time}
+        for backend, all_times in times.items()
+        for place, time in enumerate(all_times)
+    ]
+    run = tables.Run(pd.DataFrame(rows), pd.DataFrame(), {"machine": {"usable_cores": 2}})
+    found = tables.profile(run, "seconds_to_1e-2", {})
+    found = {name: mine[["factor", "share"]].to_numpy().tolist() for name, mine in found.groupby("backend")}
+    assert found.keys() == {"serial", "locked"}  # not all workloads have the pool
+    assert found["serial"] == [[1, pytest.approx(1 / 3)], [1, pytest.approx(2 / 3)], [2, 1]]
+    assert found["locked"] == [[1, pytest.approx(1 / 3)], [3, pytest.approx(2 / 3)]]  # the third: never
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("seconds_to_1e-2", "cost"), ("seconds_per_epoch", "cost"), ("train_seconds", "cost"),
+     ("ns_per_nonzero", "cost"), ("updates_to_1e-3", "cost"), ("updates_per_second", "rate"),
+     ("objective", "ratio"), ("suboptimality", "ratio"), ("weight_error_l1", "ratio")],
+)  # fmt: skip
+def test_quantities_are_costs_rates_or_neither(value: str, kind: str) -> None:
+    assert tables.kind(value) == kind
+
+
+def test_amounts_have_units() -> None:
+    assert tables.amount("seconds_to_1e-2", 0.046, 1.2) == "46.0 ms–1.20 s to 1e-2"
+    assert tables.amount("ns_per_nonzero", 8.0, 8.0001) == "8.00 ns per non-zero"
+    assert tables.amount("weight_error_l1", 0.2) == "weight error l1 0.200"
+    assert tables.amount("seconds_to_1e-2", math.inf) == "never to 1e-2"
 
 
 def test_ends_divide_the_densest_by_the_sparsest(run: tables.Run) -> None:
@@ -107,10 +200,9 @@ def test_ends_divide_the_densest_by_the_sparsest(run: tables.Run) -> None:
 
 def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
     steps, objectives = [0.01, 0.1, 1.0, 2.0], [9.0, 3.0, 2.0, 8.0]
-    columns = dict.fromkeys([*tables.KEY, "spin_efficiency", "updates"], 1)
-    trials = pd.DataFrame(
-        {**columns, "step_size": steps, "objective": objectives, "status": "ok", "workers": 1}
-    )
+    columns = dict.fromkeys([*tables.KEY, "updates"], 1)
+    columns |= {"status": "ok", "disturbed": "", "purpose": "report"}
+    trials = pd.DataFrame({**columns, "step_size": steps, "objective": objectives})
     run = tables.Run(trials, pd.DataFrame(), {"machine": {"usable_cores": 2}})
     assert tables.spread(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
     assert tables.spread(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
@@ -119,7 +211,7 @@ def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
 
 
 def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
-    trials = run.trials.drop(columns=["backend", "workers"])
+    trials = tables.select(run, {}).drop(columns=["backend", "workers"])
     assert set(tables.label(trials[trials["experiment"] == "workers"])) == {
         "workers, hinge",
         "workers, least squares",
