@@ -86,6 +86,13 @@ def reproduce(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Kill a real smoke run 50 times, finish it, and look for what is lost or left: [NAME …] [--kills N]."""
+    install(session, *group("tests"))
+    session.run("python", "-m", "tests.experiments.kill_a_real_run", *session.posargs)
+
+
+@nox.session
 def figures(session: nox.Session) -> None:
     """Draw a run's figures again from its CSV files: [DIR]."""
     from_results(session, "figures")

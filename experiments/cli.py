@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments list | run | figures | claims | readme | paper``."""
+"""The command line: ``python -m experiments list | run | verify | figures | claims | readme | paper``."""
 
 from __future__ import annotations
 
@@ -66,19 +66,34 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Drop what the directory holds and measure again.")
     ] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Go on in a directory of another machine or other software.")
+    ] = False,
 ) -> None:
     """Run experiments, or what is left of them; ends with status 3 if a trial raised an exception."""
-    from experiments import machine, plan, runner, spec
+    from experiments import journal, machine, plan, precision, runner, spec
 
     directory = out or Path("results") / preset
+    cores = len(machine.usable_cores())
     try:
-        trials = plan.make(spec.find(names or [], preset), len(machine.usable_cores()))
+        specs = spec.find(names or [], preset)
+        trials = plan.make(specs, cores)
         if dry_run:
             _show(trials)
             return
-        command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
-        counts = runner.run(trials, directory, preset=preset, command=command, console=errors, fresh=fresh)
-    except (spec.SpecError, runner.RunError, machine.BusyError) as error:
+        counts = runner.run(
+            trials,
+            directory,
+            preset=preset,
+            command=shlex.join(["python", "-m", "experiments", *sys.argv[1:]]),
+            console=errors,
+            fresh=fresh,
+            mix=mix,
+            spare=plan.spare(specs, cores),
+            wanted=lambda directory, left: precision.choose(directory, left, specs),
+            costs=plan.costs(specs, trials),
+        )
+    except (spec.SpecError, runner.RunError, journal.JournalError, machine.BusyError) as error:
         raise _fail(error) from None
     except KeyboardInterrupt:
         errors.print(
@@ -89,6 +104,19 @@ def run(
     errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
     if counts["error"]:
         raise typer.Exit(FAILED_TRIALS)
+
+
+@app.command()
+def verify(directory: Directory) -> None:
+    """Check that a run's files are whole and follow from each other; ends with status 1 if not."""
+    from experiments.verify import problems
+
+    found = problems(directory)
+    for problem in found:
+        errors.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    if found:
+        raise typer.Exit(1)
+    print(f"{directory}: whole and consistent")
 
 
 @app.command()
@@ -134,7 +162,7 @@ def _show(trials: list[Any]) -> None:
     plain = ("key", "experiment", "grid", "backend", "sampling", "epochs")
     table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:
-        what, step = trial.workload, f"{trial.step_size:g}"
+        what, step = trial.workload, "tuned" if trial.step_size is None else f"{trial.step_size:g}"
         if trial.step_parameter is not None:
             step += f" {trial.step_rule} {trial.step_parameter:g}"
         data = " ".join(f"{name}={value}" for name, value in what.data)

@@ -13,6 +13,9 @@ from hogwild.work import pin, usable_cores
 
 # name -> the order in which it visits the examples: scikit-learn's default, and its shuffle=False
 PEERS = {"sklearn_sgd": "fresh_permutation", "sklearn_sgd_unshuffled": "shuffled_once"}
+# Ours under a second name: a pipeline that can tell these two apart measures something else than backends.
+AGAIN = {"serial_again": "serial", "hogwild_threads_again": "hogwild_threads"}
+ALONE = ("serial", "serial_again", *PEERS)  # have one worker, whatever a grid says
 
 # name of our problem -> (scikit-learn's loss, our loss over theirs)
 LOSSES = {"hinge": ("hinge", 1.0), "logistic": ("log_loss", 1.0), "least_squares": ("squared_error", 2.0)}

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from experiments import workloads
-from experiments.peers import PEERS
-from experiments.spec import WORKERS, Grid, Spec
+from experiments import journal, statistics, workloads
+from experiments.peers import ALONE, PEERS
+from experiments.spec import WORKERS, Grid, Preset, Spec
 from experiments.workloads import Workload
 
 BASE_SEED = 20110628  # one for all experiments, so that they share data
 AXES = ("data", "order", "plan")
 SWEPT = ("backend", "workers", "sampling", "batch_size", "gradient_threshold", "gradient_delay", "epochs")
-FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument")
+FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument", "pin")
+STEP = ("step_rule", "step_size", "step_parameter")
+TUNED_TO = 1e-2  # suboptimality, where a spec has no target of its own
+TUNING = 1_000  # the number of the first tuning replicate, far from those that are reported
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of one grid in one replicate: everything that decides its outcome, and nothing else."""
+    """One cell of one grid in one replicate: everything that decides its outcome, and nothing else.
+
+    ``tuned_on`` holds the keys of the tuning trials that decide the step size, which is not known before.
+    """
 
     experiment: str
     grid: str
@@ -35,7 +44,7 @@ class Trial:
     workers: int
     sampling: str
     step_rule: str
-    step_size: float
+    step_size: float | None
     step_parameter: float | None
     batch_size: int
     gradient_threshold: float
@@ -47,6 +56,9 @@ class Trial:
     evaluations_per_epoch: int
     gradient_delay: float = 0.0
     instrument: bool = False
+    pin: bool = True
+    purpose: str = "report"
+    tuned_on: tuple[str, ...] = ()
     skip: str | None = field(default=None, compare=False)
 
     @property
@@ -54,6 +66,8 @@ class Trial:
         """16 hexadecimal digits over all settings; ``1`` and ``1.0`` are the same setting."""
         settings = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "skip"}
         settings["workload"] = self.workload.settings()
+        if self.tuned_on:  # the same trial before and after its step size is chosen
+            settings |= dict.fromkeys(STEP)
         return hashlib.sha256(json.dumps(_canonical(settings), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -77,41 +91,122 @@ def worker_counts(expressions: Iterable[int | str], cores: int) -> list[int]:
 
 def make(specs: Iterable[Spec], cores: int) -> list[Trial]:
     """All trials of the specs, in the order in which they are to be run."""
+    return _interleave(_unique(specs, cores, lambda _, size, own: range(own or size.replicates)))
+
+
+def spare(specs: Iterable[Spec], cores: int) -> list[Trial]:
+    """The further replicates of specs that state a precision, to be run if their intervals are too wide."""
+
+    def further(spec: Spec, size: Preset, own: int | None) -> range:
+        return range(own or size.replicates, (spec.precision and size.most_replicates) or 0)
+
+    return [trial for trial in _interleave(_unique(specs, cores, further)) if trial.purpose == "report"]
+
+
+def costs(specs: Iterable[Spec], trials: Iterable[Trial]) -> dict[str, float]:
+    """Seconds that a trial of each experiment takes, about: what its spec says, over its trials."""
+    counts = Counter(trial.experiment for trial in trials)
+    said = {spec.name: spec.size.seconds for spec in specs}
+    return {name: seconds / counts[name] for name, seconds in said.items() if seconds and counts[name]}
+
+
+def describe(trial: Trial) -> dict[str, Any]:
+    """The columns of ``trials.csv`` that are known before a trial is run."""
+    columns = {name: getattr(trial, name) for name in journal.TRIAL_COLUMNS if hasattr(trial, name)}
+    workload = trial.workload
+    columns |= {name: getattr(workload, name) for name in ("problem", "dataset", "l2", "dtype", "data_seed")}
+    known = ("n_examples", "n_features", "density", "zipf_exponent")
+    columns |= {name: value for name, value in workload.data if name in known}
+    return {"trial": trial.key, "pinned": trial.pin, **columns}
+
+
+def _unique(
+    specs: Iterable[Spec], cores: int, replicates: Callable[[Spec, Preset, int | None], Iterable[int]]
+) -> Iterable[Trial]:
     trials: dict[str, Trial] = {}
     for spec in specs:
         for grid in spec.grid:
-            for replicate in range(grid.replicates or spec.size.replicates):
-                trials.update((trial.key, trial) for trial in _cells(spec.name, grid, replicate, cores))
-    return _interleave(trials.values())
+            for replicate in replicates(spec, spec.size, grid.replicates):
+                cells = _cells(spec, grid, replicate, cores)
+                trials.update((trial.key, trial) for trial in cells)
+    return trials.values()
 
 
-def _cells(experiment: str, grid: Grid, replicate: int, cores: int) -> Iterator[Trial]:
+def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial]:
+    """The trials of one replicate, each after those that tune it."""
     run = grid.run
     limit = max(worker_counts([grid.workers_limit or 10**6], cores))
-    fixed = {name: getattr(run, name) for name in FIXED}
-    steps: list[dict[str, Any]] = [
-        {"step_rule": step.rule, "step_size": initial, "step_parameter": parameter}
-        for step in run.step_size
-        for initial, parameter in itertools.product(step.initial, step.parameters)
-    ]
+    fixed = {name: getattr(run, name) for name in FIXED} | {"experiment": spec.name, "grid": grid.name}
     axes = {name: getattr(run, name) for name in SWEPT} | {"workers": worker_counts(run.workers, cores)}
     for what in _product({"problem": grid.problem, "l2": grid.l2, "dtype": grid.dtype}):
-        for chosen in _product(grid.data):
-            options = workloads.resolve(grid.dataset, chosen)
-            # A spec that fixes the data's seed has the same data in every replicate: solved once.
-            data_seed = int(options.pop("seed", seed("data", replicate)))
-            data = tuple(sorted(options.items()))
-            workload = Workload(
-                **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve, rank=grid.rank
-            )
-            place: dict[str, Any] = {"experiment": experiment, "grid": grid.name, "replicate": replicate}
-            place |= {"workload": workload, "order_seed": seed("order", replicate)}
-            for step, cell in itertools.product(steps, _product(axes)):
-                if cell["backend"] in ("serial", *PEERS):
-                    own = PEERS.get(cell["backend"], cell["sampling"])
-                    cell = {**cell, "workers": 1, "sampling": own}
-                skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
-                yield Trial(**place, **fixed, **step, **cell, skip=skip if cell["workers"] > limit else None)
+        for chosen, step, cell in itertools.product(_product(grid.data), run.step_size, _product(axes)):
+            if cell["backend"] in ALONE:
+                cell |= {"workers": 1, "sampling": PEERS.get(cell["backend"], cell["sampling"])}
+            skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
+            common = {**fixed, **cell, "skip": skip if cell["workers"] > limit else None}
+            tuning = range(TUNING, TUNING + spec.size.tuning_replicates)
+            candidates = [
+                dict(zip(STEP, (step.rule, initial, parameter), strict=True))
+                for initial, parameter in itertools.product(step.initial, step.parameters)
+            ]
+            place = functools.partial(_place, grid, what, chosen)
+            if not step.tune:
+                yield from (Trial(**common, **place(replicate), **candidate) for candidate in candidates)
+                continue
+            # its time to the target is all that a tuning trial is run for
+            common["target"], own = run.target or TUNED_TO, common["target"]
+            trials = [
+                Trial(**common, **place(number), **candidate, purpose="tune")
+                for number, candidate in itertools.product(tuning, candidates)
+            ]
+            yield from trials
+            common["target"] = own
+            tuned_on = tuple(trial.key for trial in trials)
+            unknown: dict[str, Any] = dict.fromkeys(STEP)
+            yield Trial(**common, **place(replicate), **unknown, tuned_on=tuned_on)
+
+
+def _place(grid: Grid, what: Mapping[str, Any], chosen: Mapping[str, Any], replicate: int) -> dict[str, Any]:
+    """What a replicate changes: its number, the data where the spec does not fix their seed, the order."""
+    options = workloads.resolve(grid.dataset, chosen)
+    # A spec that fixes the data's seed has the same data in every replicate: solved once.
+    data_seed = int(options.pop("seed", seed("data", replicate)))
+    data = tuple(sorted(options.items()))
+    workload = Workload(
+        **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve, rank=grid.rank
+    )
+    return {"replicate": replicate, "workload": workload, "order_seed": seed("order", replicate)}
+
+
+def settled(trial: Trial, records: Mapping[str, Any]) -> Trial:
+    """Give a trial the step size that was soonest at the target in the median of its tuning trials.
+
+    Candidates that never reached it are told apart by the suboptimality they ended with.
+
+    Raises
+    ------
+    LookupError
+        If no tuning trial of it has ended.
+    """
+    if not trial.tuned_on:
+        return trial
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    for record in (records[key] for key in trial.tuned_on if key in records):
+        row = record["trial"]
+        if row["status"] not in ("ok", "timeout", "diverged"):
+            continue
+        curve = [(seconds, gap) for _, _, seconds, _, _, _, gap, *_ in record["history"] if gap is not None]
+        sound = row["status"] != "diverged"
+        time = statistics.time_to_target(curve, trial.target or TUNED_TO) if sound else math.inf
+        end = row.get("suboptimality") if sound else None
+        candidate = tuple(row[name] for name in STEP)
+        found.setdefault(candidate, []).append((time, math.inf if end is None else end))
+    if not found:
+        raise LookupError(
+            f"no tuning trial of {trial.experiment} {trial.backend} × {trial.workers} has ended"
+        )
+    best = min(found, key=lambda candidate: tuple(np.median(found[candidate], axis=0)))
+    return replace(trial, **dict(zip(STEP, best, strict=True)))
 
 
 def _product(axes: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
@@ -123,16 +218,16 @@ def _interleave(trials: Iterable[Trial]) -> list[Trial]:
 
     Data sets come in random order, the workloads of one data set next to each other, their replicates one
     after the other, and the trials of one replicate of one workload, which are compared with each other, in
-    random order. A drift of the machine meets all backends alike, and hundreds of megabytes are not rebuilt
-    for each trial.
+    random order; tuning trials before all others. A drift of the machine meets all backends alike, and
+    hundreds of megabytes are not rebuilt for each trial.
     """
     random = np.random.default_rng(seed("plan", 0))
     ranks: dict[object, float] = {}
-    blocks: dict[tuple[float, float, int], list[Trial]] = {}
+    blocks: dict[tuple[bool, float, float, int], list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.key):
         data = ranks.setdefault(trial.workload.data_key, random.random())
         place = (data, ranks.setdefault(trial.workload, random.random()), trial.replicate)
-        blocks.setdefault(place, []).append(trial)
+        blocks.setdefault((trial.purpose != "tune", *place), []).append(trial)
     return [block[index] for _, block in sorted(blocks.items()) for index in random.permutation(len(block))]
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +13,18 @@ from typing import Any
 
 import psutil
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 from threadpoolctl import threadpool_limits
 
 import hogwild
-from experiments import journal, machine, peers, tables, workloads
-from experiments.plan import FIXED, SWEPT, Trial
+from experiments import environment, journal, machine, peers, workloads
+from experiments.peers import AGAIN
+from experiments.plan import FIXED, SWEPT, Trial, describe, settled
+from experiments.progress import Reporter
+from experiments.watch import Watch
 from hogwild import delays, sparsity, steps
 
-SPIN_TESTS = 6  # at most, before a trial
-PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
-TABLES_SECONDS = 5.0  # how often the CSVs follow the journal
+TABLES_SHARE = 0.005  # of the time goes at most into the CSVs that follow the journal
+WATCH = Watch()
 ADVICE = "choose another --out, or --fresh to measure again from nothing"
 
 OPTIONS = (*SWEPT, *(name for name in FIXED if name != "initial_weights"))
@@ -62,10 +62,11 @@ def execute(trial: Trial) -> Outcome:
     need, free = workloads.memory_need(trial.workload) / 2**30, psutil.virtual_memory().available / 2**30
     if need > free:
         raise Impossible(f"needs {need:.1f} GiB of memory, {free:.1f} GiB are free")
+    began = time.perf_counter()
     try:
         built = workloads.build(trial.workload)
-        spin_efficiency, spin_tests = _quiet_moment()
-        result = _minimize(trial, built.problem)
+        build_seconds = time.perf_counter() - began
+        result, watched = WATCH.around(lambda: _minimize(trial, built.problem))
     except (ImportError, ConnectionError, NotImplementedError) as error:
         raise Impossible(str(error)) from error
     seconds, updates = result.train_seconds, sum(result.updates)
@@ -80,8 +81,8 @@ def execute(trial: Trial) -> Outcome:
         "cpu_seconds": sum(result.cpu_seconds),
         "updates_per_second": updates / seconds if seconds > 0 else None,
         "ns_per_nonzero": 1e9 * seconds / nonzeros if nonzeros > 0 else None,
-        "spin_efficiency": spin_efficiency,
-        "spin_tests": spin_tests,
+        "build_seconds": build_seconds,
+        **watched,
     }
     del columns["epoch"]
     if result.status != hogwild.Status.DIVERGED:
@@ -121,148 +122,159 @@ def run(
     execute: Callable[[Trial], Outcome] = execute,
     console: Console | None = None,
     fresh: bool = False,
+    mix: bool = False,
+    spare: Iterable[Trial] = (),
+    wanted: Callable[[Path, list[Trial]], list[Trial]] = lambda directory, spare: [],
+    costs: Mapping[str, float] | None = None,
 ) -> Counter[str]:
     """Run the trials that the directory does not hold yet; return how many rows of each status it holds now.
 
     An exception in a trial becomes a row with status ``error``; an interrupt ends the run, tables written.
+    Trials of the same experiments that are neither planned nor spare are of an earlier spec: they stay in the
+    journal and leave the tables.
+
+    Parameters
+    ----------
+    fresh : bool
+        Drop what the directory holds.
+    mix : bool
+        Go on in a directory that holds results of another machine or of other software.
+    spare : trials
+        Of further replicates.
+    wanted : function of the directory and the spare trials that are left
+        Chooses those that are to be run next, none to end the run.
+    costs : mapping
+        Seconds that a trial of an experiment takes, about, by its name: what the time left is told by.
 
     Raises
     ------
     RunError
-        If the directory holds results of another machine, other software, another preset or another spec.
+        If the directory holds results of another preset, or of another machine or other software.
+    journal.JournalError
+        If the directory cannot be written, or another process runs trials into it.
     machine.BusyError
         If another run is timing on this machine.
     """
-    trials = list(trials)
+    trials, left = list(trials), list(spare)
     console = console or Console(stderr=True)
     # idle BLAS threads go on spinning for a while on cores that workers are to have for themselves
-    with machine.exclusive(), threadpool_limits(limits=1):
-        directory.mkdir(parents=True, exist_ok=True)
-        records = _open(directory, preset, command, fresh=fresh)
-        names, keys = {trial.experiment for trial in trials}, {trial.key for trial in trials}
-        for key, record in records.items():
-            if record["trial"]["experiment"] in names and key not in keys:
-                name = record["trial"]["experiment"]
-                raise RunError(f"{directory} holds trials of {name} that its spec no longer plans; {ADVICE}")
-        waiting = [trial for trial in trials if trial.key not in records]
-        written = time.monotonic()
-        with _Reporter(console, len(trials), len(trials) - len(waiting)) as reporter:
+    with machine.exclusive(), journal.owned(directory), threadpool_limits(limits=1):
+        fingerprint = _open(directory, preset, command, fresh=fresh, mix=mix)
+        records = journal.read(directory, repair=True)
+        _retire(directory, records, [*trials, *left], console)
+        # a trial that was disturbed has another chance each time
+        done = {key for key, record in records.items() if not record["trial"].get("disturbed")}
+        waiting = [trial for trial in trials if trial.key not in done]
+        with Reporter(console, trials, waiting, costs or {}) as reporter:
+            tables = _Tables(directory)
             try:
-                for trial in waiting:
-                    outcome = _attempt(trial, execute)
-                    journal.append(directory, outcome.columns, outcome.history)
-                    reporter.advance(trial, outcome.columns)
-                    if time.monotonic() - written > TABLES_SECONDS:
-                        journal.write_tables(directory, journal.read(directory).values())
-                        written = time.monotonic()
+                while waiting or left:
+                    for trial in waiting:
+                        outcome = _attempt(trial, execute, records)
+                        outcome.columns["environment"] = fingerprint
+                        journal.append(directory, outcome.columns, outcome.history)
+                        records[trial.key] = {"trial": outcome.columns, "history": outcome.history}
+                        reporter.advance(trial, outcome.columns)
+                        tables.follow()
+                    tables.write()
+                    chosen = {trial.key for trial in wanted(directory, left)}
+                    if not chosen:
+                        break
+                    waiting = [trial for trial in left if trial.key in chosen and trial.key not in done]
+                    left = [trial for trial in left if trial.key not in chosen]
+                    reporter.more(waiting)
             finally:
-                records = journal.read(directory)
-                journal.write_tables(directory, records.values())
-    return Counter(record["trial"]["status"] for record in records.values())
+                tables.write()
+    return Counter(record["trial"]["status"] for record in journal.current(directory).values())
 
 
-def describe(trial: Trial) -> dict[str, Any]:
-    """The columns of ``trials.csv`` that are known before a trial is run."""
-    columns = {name: getattr(trial, name) for name in journal.TRIAL_COLUMNS if hasattr(trial, name)}
-    workload = trial.workload
-    columns |= {name: getattr(workload, name) for name in ("problem", "dataset", "l2", "dtype", "data_seed")}
-    known = ("n_examples", "n_features", "density", "zipf_exponent")
-    columns |= {name: value for name, value in workload.data if name in known}
-    return {"trial": trial.key, **columns}
+class _Tables:
+    """The CSVs, written again now and then, and never for more than a small share of the time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.due = time.monotonic()
+
+    def follow(self) -> None:
+        if time.monotonic() > self.due:
+            self.write()
+
+    def write(self) -> None:
+        began = time.monotonic()
+        journal.write_tables(self.directory)
+        self.due = time.monotonic() + (time.monotonic() - began) / TABLES_SHARE
 
 
-def _attempt(trial: Trial, execute: Callable[[Trial], Outcome]) -> Outcome:
+def _retire(directory: Path, records: Mapping[str, Any], planned: list[Trial], console: Console) -> None:
+    """Keep trials that these experiments no longer plan out of the tables, and bring back those they do."""
+    names, keys = {trial.experiment for trial in planned}, {trial.key for trial in planned}
+    before = set(records) - set(journal.current(directory))
+    ours = {key for key, record in records.items() if record["trial"]["experiment"] in names}
+    retired = (before - keys) | (ours - keys)
+    if retired != before:
+        journal.retire(directory, retired)
+    if retired:
+        where = f"{directory / journal.JOURNAL}, not in the tables"
+        text = f"{len(retired)} trials of an earlier spec stay in {where}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _attempt(
+    trial: Trial, execute: Callable[[Trial], Outcome], records: Mapping[str, journal.Record]
+) -> Outcome:
     """Run a trial, whatever becomes of it, and add the columns that describe it."""
-    row = describe(trial)
-    row["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-    row["load_average"] = os.getloadavg()[0]
+    began, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
         if trial.skip is not None:
             raise Impossible(trial.skip)
+        trial = settled(trial, records)
         outcome = execute(trial)
-    except Impossible as reason:
+    except (Impossible, LookupError) as reason:
         outcome = Outcome({"status": str(hogwild.Status.SKIPPED), "reason": str(reason)})
     except Exception as error:  # whatever it is, it is a row, and the next trial has its turn
         text = " ".join(f"{type(error).__name__}: {error}".split())
         outcome = Outcome({"status": str(hogwild.Status.ERROR), "reason": text})
+    row = describe(trial) | {"started_at": started_at, "total_seconds": time.perf_counter() - began}
     return Outcome({**row, **outcome.columns}, outcome.history)
 
 
-def _quiet_moment() -> tuple[float, int]:
-    """Wait a little for the cores to be really free; return the last spin test's efficiency, and how many."""
-    tests, found = 0, 0.0
-    while tests < SPIN_TESTS and found < tables.FREE_CORES:  # a nan, on one core, is not below
-        tests, found = tests + 1, machine.spin_efficiency()
-    return found, tests
-
-
 def _minimize(trial: Trial, problem: Any) -> Any:
+    assert trial.step_size is not None  # settled
     if trial.backend in peers.PEERS:
         return peers.fit(
             problem, trial.backend, step_size=trial.step_size, epochs=trial.epochs, seed=trial.order_seed
         )
     return hogwild.minimize(
         problem,
-        **{name: getattr(trial, name) for name in OPTIONS},
+        **{name: getattr(trial, name) for name in OPTIONS}
+        | {"backend": AGAIN.get(trial.backend, trial.backend)},
         step_size=STEPS[trial.step_rule](trial.step_size, trial.step_parameter),
         initial_weights=None if trial.initial_weights == "default" else trial.initial_weights,
         seed=trial.order_seed,
-        pin=True,
     )
 
 
-def _open(directory: Path, preset: str, command: str, *, fresh: bool) -> dict[str, Any]:
-    """Make sure that the directory's results and ours can stand in one table; return what it holds."""
+def _open(directory: Path, preset: str, command: str, *, fresh: bool, mix: bool) -> str:
+    """Make sure that the directory's results and ours can stand in one table; return our fingerprint."""
     if fresh:
-        for name in (journal.JOURNAL, journal.TRIALS, journal.HISTORY, journal.ENVIRONMENT):
+        derived = ("claims.csv", "numbers.json", "precision.csv")
+        for name in (journal.JOURNAL, journal.TRIALS, journal.HISTORY, journal.ENVIRONMENT, *derived):
             (directory / name).unlink(missing_ok=True)
-    environment = machine.environment(directory.name, preset, command)
-    path = directory / journal.ENVIRONMENT
-    if path.exists():
-        different = machine.difference(json.loads(path.read_text(encoding="utf-8")), environment)
-        if different:
-            raise RunError(
-                f"{directory} holds results that cannot be mixed with ours ({different}); {ADVICE}"
-            )
     if (directory / journal.TRIALS).exists() and not (directory / journal.JOURNAL).exists():
         raise RunError(f"{directory} holds results without the journal that could be resumed; {ADVICE}")
-    if not path.exists():
-        journal.replace(path, json.dumps(journal.plain(environment), indent=1) + "\n")
-    return journal.read(directory, repair=True)
-
-
-class _Reporter:
-    """A bar with the time left on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self.console, self.total, self.done = console, total, done
-        self.began = self.spoke = time.monotonic()
-        self.resumed = done
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())  # among them the time left
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.progress.add_task("", total=total, completed=done)
-
-    def __enter__(self) -> _Reporter:
-        self.progress.start()
-        if not self.console.is_terminal:
-            self._say(f"{self.total} trials, {self.done} done before")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def advance(self, trial: Trial, row: dict[str, Any]) -> None:
-        self.done += 1
-        name = f"{trial.experiment} {trial.backend} × {trial.workers}"
-        self.progress.update(self.task, advance=1, description=name)
-        if row["status"] == hogwild.Status.ERROR:
-            self._say(f"{name} (trial {trial.key}): {row['reason']}")
-        now = time.monotonic()
-        due = now - self.spoke > PLAIN_LINE_SECONDS or self.done == self.total
-        if due and not self.console.is_terminal:
-            self.spoke = now
-            left = (now - self.began) / (self.done - self.resumed) * (self.total - self.done)
-            self._say(f"{self.done}/{self.total} trials, about {left:.0f} s left")
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    here = environment.environment(directory.name, preset, command)
+    path = directory / journal.ENVIRONMENT
+    first = json.loads(path.read_text(encoding="utf-8")) if path.exists() else here
+    others = first.setdefault("others", [])
+    if first["preset"] != preset:
+        raise RunError(f"{directory} holds results of preset {first['preset']}, not {preset}; {ADVICE}")
+    if here["fingerprint"] not in {side["fingerprint"] for side in (first, *others)}:
+        if not mix:
+            different = environment.difference(first, here)
+            raise RunError(
+                f"{directory} holds results that cannot be mixed with ours ({different}); {ADVICE}, "
+                "or --mix to put both into one table, where a column tells them apart"
+            )
+        others.append(here)
+    journal.replace(path, json.dumps(journal.plain(first), indent=1) + "\n")
+    return str(here["fingerprint"])

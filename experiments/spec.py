@@ -27,7 +27,7 @@ from pydantic import (
 
 import hogwild
 from experiments import workloads
-from experiments.peers import PEERS
+from experiments.peers import AGAIN, PEERS
 
 SPECS = Path(__file__).parent / "specs"
 PRESETS = ("smoke", "quick", "full")
@@ -73,12 +73,17 @@ class _Strict(BaseModel):
 
 
 class Step(_Strict):
-    """A step-size rule; each of its numbers may be a list, which is swept."""
+    """A step-size rule; each of its numbers may be a list, which is swept.
+
+    With ``tune`` they are candidates instead: every cell is run with all of them on tuning replicates, which
+    have seeds of their own, and is reported with the one that was soonest at suboptimality 1e-2.
+    """
 
     rule: Literal["constant", "inverse_time", "exponential_backoff"]
     initial: Many[Positive]
     decay: Many[Positive] | None = None
     factor: Many[Positive] | None = None
+    tune: bool = False
 
     @property
     def parameters(self) -> list[float] | list[None]:
@@ -99,7 +104,7 @@ class Step(_Strict):
 class RunOptions(_Strict):
     """The options of :func:`hogwild.minimize` that a grid sets; the lists are swept."""
 
-    backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, *PEERS])]]
+    backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, *PEERS, *AGAIN])]]
     workers: Many[Workers] = [1]
     sampling: Many[Literal["with_replacement", "fresh_permutation", "shuffled_once"]] = ["fresh_permutation"]
     step_size: Many[Annotated[Step, AsTable]] = [Step(rule="constant", initial=[0.1])]
@@ -113,6 +118,7 @@ class RunOptions(_Strict):
     time_limit: Positive | None = 60.0
     evaluations_per_epoch: PositiveInt = 1
     instrument: bool = False
+    pin: bool = True
 
 
 class Grid(_Strict):
@@ -144,13 +150,27 @@ class Grid(_Strict):
         for name in self.problem:
             if workloads.family(name) != workloads.family_of_data(self.dataset):
                 raise ValueError(f"dataset: {self.dataset!r} is not for the problem {name!r}")
+        if not self.solve and any(step.tune for step in self.run.step_size):
+            raise ValueError("run.step_size: tune needs the optimum, and solve is false")
         return self
 
 
+class Precision(_Strict):
+    """How narrow the intervals of an experiment's headline ratios are to be, as a share of their medians."""
+
+    claims: Annotated[list[str], Field(min_length=1)]
+    width: Positive
+
+
 class Preset(_Strict):
-    """A size: replicates, seconds it takes on two cores, and overrides by dotted ``grid.section.key``."""
+    """A size: replicates, seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
+
+    With ``most_replicates`` an experiment that states a precision goes on until it has it, or that many.
+    """
 
     replicates: PositiveInt = 1
+    most_replicates: PositiveInt | None = None
+    tuning_replicates: PositiveInt = 1
     seconds: PositiveInt | None = None
     set: dict[str, Any] = {}
 
@@ -162,6 +182,7 @@ class Spec(_Strict):
     question: Annotated[str, Field(min_length=10)]
     claims: list[str] = []
     figures: list[str] = []
+    precision: Precision | None = None
     grid: Annotated[list[Grid], Field(min_length=1)]
     presets: dict[Literal["smoke", "quick", "full"], Preset] = {}
     size: Preset = Preset()  # the chosen one of the presets
@@ -171,6 +192,14 @@ class Spec(_Strict):
         names = [grid.name for grid in self.grid]
         if len(set(names)) < len(names):
             raise ValueError(f"two grids have the same name: {', '.join(names)}")
+        headline = self.precision.claims if self.precision else []
+        if unlisted := [name for name in headline if name not in self.claims]:
+            raise ValueError(f"precision.claims: {unlisted[0]!r} is not among this experiment's claims")
+        for size in self.presets.values():
+            if (size.most_replicates or size.replicates) < size.replicates:
+                raise ValueError(
+                    f"most_replicates {size.most_replicates} is below replicates {size.replicates}"
+                )
         for kind, used in (("claims", self.claims), ("figures", self.figures)):
             known = _known(kind) if used else None
             for name in used:

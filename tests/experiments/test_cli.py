@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from experiments import machine, runner
+from experiments import environment, machine, runner
 from experiments.cli import FAILED_TRIALS, app
 from experiments.runner import Outcome
 
@@ -26,6 +26,7 @@ run = {backend = ["serial", "hogwild_threads"], workers = 2, epochs = 2}
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine.exclusive.__wrapped__, "__defaults__", (tmp_path / "lock",))
     monkeypatch.setattr(machine, "SPIN_ITERATIONS", 10_000)
+    monkeypatch.setattr(environment, "streaming", lambda: None)
     path = tmp_path / "mine.toml"
     path.write_text(SPEC, encoding="utf-8")
     return path
@@ -50,7 +51,7 @@ def test_run_runs_a_spec_of_ones_own(path: Path, tmp_path: Path) -> None:
     assert '"preset": "smoke"' in (tmp_path / "run" / "environment.json").read_text()
     again = call("run", path, "--preset", "quick", "--out", tmp_path / "run")
     assert again.exit_code == 2
-    assert "preset: smoke there, quick here" in again.stderr
+    assert "of preset smoke, not quick" in again.stderr
     assert call("run", path, "--preset", "quick", "--out", tmp_path / "run", "--fresh").exit_code == 0
 
 
@@ -118,10 +119,15 @@ def test_the_other_commands_hand_over_the_directory(tmp_path: Path, monkeypatch:
     module("experiments.figures", draw=lambda directory: [directory / "a.png"])
     module("experiments.claims", judge=lambda directory: ("verdicts", directory), show=calls.append)
     module("experiments.readme", update=lambda *given, **named: calls.append((given, named)))
+    module("experiments.verify", problems=lambda directory: ["torn"] if directory == tmp_path / "x" else [])
     module("experiments.paper", build=lambda directory: directory / "paper.pdf")
     assert call("figures", tmp_path).stdout.replace("\n", "").endswith("a.png")
     assert call("claims", tmp_path).exit_code == 0
     assert call("readme", tmp_path, "--readme", "X.md", "--check").exit_code == 0
+    assert call("verify", tmp_path).exit_code == 0
+    (tmp_path / "x").mkdir()
+    broken = call("verify", tmp_path / "x")
+    assert (broken.exit_code, broken.stderr) == (1, "torn\n")
     assert call("paper", tmp_path).stdout.replace("\n", "").endswith("paper.pdf")
     assert calls == [("verdicts", tmp_path), ((tmp_path, Path("X.md")), {"check": True})]
     assert call("figures", tmp_path / "gone").exit_code == 2

@@ -49,7 +49,7 @@ def trials(folder: Path, text: str = SMALL, preset: str = "smoke", cores: int = 
 )
 def test_the_key_depends_on_every_setting(name: str) -> None:
     value = getattr(TRIAL, name)
-    other = f"{value}x" if isinstance(value, str) else (value or 0) + 1
+    other = f"{value}x" if isinstance(value, str) else ("x",) if value == () else (value or 0) + 1
     assert replace(TRIAL, **{name: other}).key != TRIAL.key
 
 
@@ -161,3 +161,72 @@ def test_workloads_are_built_once_and_backends_interleaved(tmp_path: Path) -> No
     assert len(blocks) == 2 * 2 * 2 * 2
     assert any([t.backend for t in block] != sorted(t.backend for t in block) for block in blocks)
     assert len({tuple((t.backend, t.workers) for t in block) for block in blocks}) > 1
+
+
+TUNED = SMALL.replace('"hogwild_threads"', '"aig"').replace(
+    'step_size = [0.1, {rule = "exponential_backoff", initial = [0.1, 0.2], factor = 0.9}]',
+    'step_size = {rule = "constant", initial = [0.1, 0.2], tune = true}',
+)
+
+
+def record(trial: Trial, seconds: float, gap: float, status: str = "ok") -> dict[str, object]:
+    row = {**plan.describe(trial), "status": status, "suboptimality": gap}
+    return {"trial": row, "history": [[0, 0, 0.0, 0, 0, 1, 1.0], [1, 9, seconds, 0, 0, 1, gap]]}
+
+
+def test_tuning_comes_first_on_seeds_of_its_own(tmp_path: Path) -> None:
+    planned = trials(tmp_path, TUNED.replace("replicates = 2", "replicates = 2\ntuning_replicates = 3"))
+    tuning = [trial for trial in planned if trial.purpose == "tune"]
+    reports = planned[len(tuning) :]
+    assert planned[: len(tuning)] == tuning
+    assert len(tuning) == 3 * 2 * 3  # cells, candidates, tuning replicates
+    assert len(reports) == 3 * 2
+    assert not {trial.order_seed for trial in tuning} & {trial.order_seed for trial in reports}
+    assert not {trial.workload.data_seed for trial in tuning} & {t.workload.data_seed for t in reports}
+    by_key = {trial.key: trial for trial in tuning}
+    for trial in reports:
+        assert trial.step_size is None
+        own = [by_key[key] for key in trial.tuned_on]
+        assert {(t.backend, t.workers) for t in own} == {(trial.backend, trial.workers)}
+        assert sorted(t.step_size or 0 for t in own) == [0.1] * 3 + [0.2] * 3
+        assert {t.target for t in own} == {1e-2}
+        assert trial.target is None
+
+
+def test_a_trial_is_settled_on_the_step_that_was_soonest_in_the_median(tmp_path: Path) -> None:
+    planned = trials(tmp_path, TUNED.replace("replicates = 2", "replicates = 1\ntuning_replicates = 3"))
+    report = next(t for t in planned if t.purpose == "report")
+    tuning = {t.key: t for t in planned if t.key in report.tuned_on}
+
+    def chosen(seconds: dict[float, list[float]], gaps: dict[float, float]) -> float | None:
+        left = {step: list(values) for step, values in seconds.items()}
+        found = {
+            key: record(t, left[t.step_size or 0].pop(), gaps[t.step_size or 0]) for key, t in tuning.items()
+        }
+        settled = plan.settled(report, found)
+        assert settled.key == report.key
+        return settled.step_size
+
+    reached = {0.1: 1e-3, 0.2: 1e-3}
+    assert chosen({0.1: [1, 9, 2], 0.2: [3, 3, 3]}, reached) == 0.1
+    assert chosen({0.1: [9, 1, 9], 0.2: [3, 3, 3]}, reached) == 0.2
+    assert chosen({0.1: [1, 1, 1], 0.2: [3, 3, 3]}, {0.1: 0.5, 0.2: 1e-3}) == 0.2  # never against 3 s
+    assert chosen({0.1: [1, 1, 1], 0.2: [3, 3, 3]}, {0.1: 0.5, 0.2: 0.4}) == 0.2  # never both: who is nearer
+    diverged = {key: record(t, 1.0, 1e-3, "diverged") for key, t in tuning.items() if t.step_size == 0.1}
+    fine = {key: record(t, 5.0, 0.5) for key, t in tuning.items() if t.step_size == 0.2}
+    assert plan.settled(report, diverged | fine).step_size == 0.2
+    with pytest.raises(LookupError, match="no tuning trial"):
+        plan.settled(report, {})
+
+
+def test_spare_trials_are_further_replicates_where_a_precision_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    more = TUNED.replace("replicates = 2", "replicates = 2\nmost_replicates = 5")
+    precise = 'claims = ["K1"]\nprecision = {claims = ["K1"], width = 0.1}\n' + more
+    for text, replicates in ((more, set()), (precise, {2, 3, 4})):
+        path.write_text(text, encoding="utf-8")
+        loaded = [spec.load(path, "smoke")]
+        spare = plan.spare(loaded, 2)
+        assert {trial.replicate for trial in spare} == replicates
+        assert {trial.purpose for trial in spare} <= {"report"}
+        assert not {trial.key for trial in spare} & {trial.key for trial in plan.make(loaded, 2)}

@@ -1,6 +1,7 @@
 """The runner: outcomes become rows, a run resumes, and nothing is mixed that should not be."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import journal, machine, plan, runner, workloads
+from experiments import environment, journal, machine, plan, runner, workloads
 from experiments.plan import Trial
 from experiments.runner import Impossible, Outcome, RunError
 from experiments.workloads import Workload
@@ -33,6 +34,7 @@ def _own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the machine's: a run that is timing now is none of a test's business."""
     monkeypatch.setattr(machine.exclusive.__wrapped__, "__defaults__", (tmp_path / "lock",))
     monkeypatch.setattr(machine, "SPIN_ITERATIONS", 10_000)
+    monkeypatch.setattr(environment, "streaming", lambda: None)
 
 
 def ok(trial: Trial) -> Outcome:
@@ -59,12 +61,10 @@ def test_every_trial_is_a_row_and_every_checkpoint_another(tmp_path: Path) -> No
     }  # fmt: skip
     assert {name: row[name] for name in wanted} == wanted
     assert row["started_at"] > "2020"
-    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert (environment["run"], environment["preset"], environment["command"]) == (
-        "run",
-        "smoke",
-        "the command",
-    )
+    found = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (found["run"], found["preset"], found["command"]) == ("run", "smoke", "the command")
+    assert {row["environment"] for row in written} == {found["fingerprint"]}
+    assert all(float(row["total_seconds"]) > 0 for row in written)
 
 
 def test_the_run_goes_on_after_errors_and_impossible_cells(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_second_run_does_what_is_left(tmp_path: Path) -> None:
 def test_the_tables_follow_the_journal_during_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "TABLES_SECONDS", -1.0)
+    monkeypatch.setattr(runner, "TABLES_SHARE", 1e9)
     seen: list[int] = []
 
     def execute(trial: Trial) -> Outcome:
@@ -130,22 +130,137 @@ def test_the_tables_follow_the_journal_during_the_run(
     assert seen == [0, 1, 2, 3]
 
 
-def test_results_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+def test_results_that_do_not_belong_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner.run(TRIALS[:1], tmp_path, preset="smoke", execute=ok)
     before = (tmp_path / "trials.csv").read_text()
-    with pytest.raises(RunError, match=r"preset: smoke there, full here\); choose another --out, or --fresh"):
+    with pytest.raises(RunError, match=r"preset smoke, not full; choose another --out, or --fresh"):
         runner.run(TRIALS, tmp_path, preset="full", execute=ok)
-    with pytest.raises(RunError, match="holds trials of mine that its spec no longer plans"):
-        runner.run(TRIALS[1:], tmp_path, preset="smoke", execute=ok)
+    monkeypatch.setattr(environment, "_cpu_model", lambda: "6502")
+    with pytest.raises(RunError, match=r"processor: .* there, 6502 here.*--mix"):
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
+    assert (tmp_path / "trials.csv").read_text() == before
     (tmp_path / journal.JOURNAL).unlink()
     with pytest.raises(RunError, match="without the journal"):
         runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
-    environment = json.loads((tmp_path / "environment.json").read_text())
-    environment["machine"]["cpu_model"] = "6502"
-    (tmp_path / "environment.json").write_text(json.dumps(environment))
-    with pytest.raises(RunError, match="processor: 6502 there"):
-        runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
     assert (tmp_path / "trials.csv").read_text() == before
+
+
+def test_another_machine_may_go_on_if_asked_to_and_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run(TRIALS[:2], tmp_path, preset="smoke", execute=ok)
+    monkeypatch.setattr(environment, "_cpu_model", lambda: "6502")
+    for _ in range(2):  # the second time it is known
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=ok, mix=True)
+    written = rows(tmp_path)
+    assert [row["replicate"] for row in written] == ["0", "1", "2", "3"]
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert [other["machine"]["cpu_model"] for other in found["others"]] == ["6502"]
+    first, other = found["fingerprint"], found["others"][0]["fingerprint"]
+    assert [row["environment"] for row in written] == [first, first, other, other]
+    monkeypatch.undo()
+
+
+def test_trials_of_an_edited_spec_leave_the_tables_and_stay_in_the_journal(tmp_path: Path) -> None:
+    done: list[float | None] = []
+
+    def execute(trial: Trial) -> Outcome:
+        done.append(trial.step_size)
+        return ok(trial)
+
+    edited = [replace(trial, step_size=0.2) for trial in TRIALS]
+    other = [replace(TRIAL, experiment="another")]
+    runner.run([*TRIALS, *other], tmp_path, preset="smoke", execute=execute)
+    log = io.StringIO()
+    runner.run(edited, tmp_path, preset="smoke", execute=execute, console=Console(file=log, width=40))
+    assert "4 trials of an earlier spec stay in" in log.getvalue()
+    assert done == [0.1] * 5 + [0.2] * 4
+    assert sorted((row["experiment"], row["step_size"]) for row in rows(tmp_path)) == [
+        ("another", "0.1"),
+        *[("mine", "0.2")] * 4,
+    ]
+    assert len(journal.read(tmp_path)) == 9
+    done.clear()
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=execute)  # the spec as it was
+    assert done == []
+    assert [row["step_size"] for row in rows(tmp_path)] == ["0.1"] * 5
+
+
+def test_a_trial_that_was_disturbed_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    def noisy(trial: Trial) -> Outcome:
+        outcome = ok(trial)
+        outcome.columns["disturbed"] = "a neighbour" if trial.replicate == 1 else ""
+        return outcome
+
+    done: list[int] = []
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=noisy)
+    again = lambda trial: done.append(trial.replicate) or ok(trial)  # noqa: E731
+    for _ in range(2):
+        runner.run(TRIALS, tmp_path, preset="smoke", execute=again)
+    assert done == [1]
+    assert [row["disturbed"] for row in rows(tmp_path)] == [""] * 4
+
+
+def test_tuning_decides_the_step_of_the_trials_that_are_reported(tmp_path: Path) -> None:
+    tuning = [replace(TRIAL, step_size=step, purpose="tune") for step in (0.1, 0.4)]
+    keys = tuple(trial.key for trial in tuning)
+    unknown = {"step_rule": None, "step_size": None, "step_parameter": None, "tuned_on": keys}
+    reports = [replace(trial, **unknown) for trial in TRIALS]
+    steps: list[float | None] = []
+
+    def execute(trial: Trial) -> Outcome:
+        steps.append(trial.step_size)
+        gap = 0.5 if trial.step_size == 0.1 else 1e-3
+        history = [
+            (0.0, 0, 0.0, 0.0, 0.0, 1.0, 1.0, None, None),
+            (1.0, 9, 1.0, 0.0, 0.0, 1.0, gap, None, None),
+        ]
+        return Outcome({"status": "ok", "suboptimality": gap}, history)
+
+    runner.run([*tuning, *reports[:2]], tmp_path, preset="smoke", execute=execute)
+    runner.run([*tuning, *reports], tmp_path, preset="smoke", execute=execute)  # from the journal
+    assert steps == [0.1, 0.4, 0.4, 0.4, 0.4, 0.4]
+    assert [(row["purpose"], row["step_size"]) for row in rows(tmp_path)] == [
+        ("tune", "0.1"),
+        *[("tune", "0.4")],
+        *[("report", "0.4")] * 4,
+    ]
+
+
+def test_spare_trials_are_run_as_long_as_they_are_wanted(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def wanted(directory: Path, left: list[Trial]) -> list[Trial]:
+        asked.append(len(rows(directory)))
+        return left[:1] if len(asked) < 3 else []
+
+    log = io.StringIO()
+    counts = runner.run(
+        TRIALS[:1], tmp_path, preset="smoke", execute=ok, spare=TRIALS[1:], wanted=wanted,
+        console=Console(file=log, width=40),
+    )  # fmt: skip
+    assert counts == {"ok": 3}
+    assert asked == [1, 2, 3]
+    assert "1 more trials, for narrower intervals" in log.getvalue()
+
+
+def test_a_disk_that_takes_no_more_ends_the_run_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run(TRIALS[:2], tmp_path, preset="smoke", execute=ok)
+
+    def full(descriptor: int, line: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.os, "write", full)
+        with pytest.raises(journal.JournalError, match=r"free some disk space.*same command again"):
+            runner.run(TRIALS, tmp_path, preset="smoke", execute=ok)
+    done: list[int] = []
+    runner.run(TRIALS, tmp_path, preset="smoke", execute=lambda t: done.append(t.replicate) or ok(t))
+    assert done == [2, 3]
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
@@ -171,7 +286,7 @@ from pathlib import Path
 from experiments import machine, runner
 from tests_of_the_runner import TRIALS, ok
 machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
-runner.TABLES_SECONDS = -1.0
+runner.TABLES_SHARE = 1e9
 def execute(trial):
     if trial.replicate == 2:
         print("in flight", flush=True)
@@ -296,15 +411,3 @@ def test_a_workload_is_built_once() -> None:
     assert plan.seed("data", 0) != plan.seed("data", 1)
     reseeded = workloads.build(replace(WORKLOAD, data_seed=8))
     assert reseeded.columns["data_hash"] != other.columns["data_hash"]
-
-
-@pytest.mark.parametrize(
-    ("efficiencies", "found", "tests"), [([0.99], 0.99, 1), ([0.6, 0.7, 0.96], 0.96, 3), ([0.5] * 9, 0.5, 6)]
-)
-def test_a_trial_waits_a_little_for_free_cores(
-    monkeypatch: pytest.MonkeyPatch, efficiencies: list[float], found: float, tests: int
-) -> None:
-    left = list(efficiencies)
-    monkeypatch.setattr(runner.machine, "spin_efficiency", lambda: left.pop(0))
-    assert runner._quiet_moment() == (found, tests)
-    assert len(efficiencies) - len(left) == tests

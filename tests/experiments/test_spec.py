@@ -83,6 +83,10 @@ def test_a_preset_changes_only_its_keys(tmp_path: Path) -> None:
         ('"small.run.epochs" = [3]', '"small.run.epochs" = "3"', ["small.run.epochs[0]", "integer", "'3'"]),
         ('"small.run.epochs" =', '"small.name.epochs" =', ["presets.smoke.set", "'name' is not a table"]),
         ("nonzeros = 1_000", "nonzeros = ", ["Invalid value", "line 10"]),
+        ("factor = 0.9}", "factor = 0.9, tune = 1}", ["small.run.step_size[1]", "tune", "boolean"]),
+        ("replicates = 2", "replicates = 2\nmost_replicates = 1", ["most_replicates 1", "replicates 2"]),
+        ("[[grid]]", "precision = {claims = ['K1'], width = 0.1}\n[[grid]]", ["'K1' is not among"]),
+        ("[[grid]]", "precision = {claims = ['K1'], width = 0}\n[[grid]]", ["precision.width", "greater"]),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
@@ -93,6 +97,13 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, words: list[str]
     assert message.startswith("mine.toml: ")
     for word in words:
         assert word in message
+
+
+def test_a_step_can_only_be_tuned_where_the_optimum_is_known(tmp_path: Path) -> None:
+    text = SMALL.replace("factor = 0.9}", "factor = 0.9, tune = true}")
+    assert spec.load(write(tmp_path, text)).grid[0].run.step_size[1].tune
+    with pytest.raises(spec.SpecError, match="tune needs the optimum, and solve is false"):
+        spec.load(write(tmp_path, text.replace("[grid.data]", "solve = false\n[grid.data]")))
 
 
 def test_two_grids_need_two_names(tmp_path: Path) -> None:

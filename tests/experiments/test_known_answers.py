@@ -1,0 +1,158 @@
+"""The instrument measures what is known: trials on a virtual clock, from the runner to the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import claims, environment, machine, precision, runner, spec, tables
+from experiments.plan import Trial
+from experiments.runner import Outcome
+from tests.experiments.test_plan import TRIAL
+
+UPDATES, NONZEROS, EPOCHS = 1_000, 5_000, 10
+LEDGER = """
+[[claim]]
+id = "X1"
+title = "The second name is slower"
+source = "a test"
+claimed = "slower"
+value = "seconds_per_epoch"
+unit = "× the first"
+where = { experiment = "control" }
+numerator = { backend = "serial_again" }
+denominator = { backend = "serial" }
+at_least = 1.0
+margin = 0.02
+"""
+REPETITIONS = 20
+COSTS = {"serial": 2e-6, "serial_again": 2e-6}  # seconds per update
+PLANTED = {"serial": 2e-6, "serial_again": 2.2e-6}
+
+
+@pytest.fixture(autouse=True)
+def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.exclusive.__wrapped__, "__defaults__", (tmp_path / "lock",))
+    monkeypatch.setattr(machine, "SPIN_ITERATIONS", 10_000)
+    monkeypatch.setattr(environment, "streaming", lambda: None)
+
+
+def measure(
+    folder: Path,
+    costs: Mapping[str, float],
+    replicates: int,
+    noise: float = 0.0,
+    seed: int = 0,
+    **options: object,
+) -> tables.Run:
+    """Run both names on a virtual clock: an update takes its known time, a trial that times some noise."""
+    random = np.random.default_rng(seed)
+
+    def execute(trial: Trial) -> Outcome:
+        per_epoch = UPDATES * costs[trial.backend] * random.lognormal(0, noise)
+        gaps = [10.0**-epoch for epoch in range(EPOCHS + 1)]
+        history = [
+            (epoch, epoch * UPDATES, epoch * per_epoch, 0.0, epoch * per_epoch, gap, gap, None, None)
+            for epoch, gap in enumerate(gaps)
+        ]
+        seconds, updates = EPOCHS * per_epoch, EPOCHS * UPDATES
+        columns = {
+            "status": "ok", "n_examples": UPDATES, "nonzeros": NONZEROS, "density": 0.5, "updates": updates,
+            "train_seconds": seconds, "updates_per_second": updates / seconds, "suboptimality": gaps[-1],
+            "ns_per_nonzero": 1e9 * seconds / (EPOCHS * NONZEROS), "objective": gaps[-1], "disturbed": "",
+        }  # fmt: skip
+        return Outcome(columns, history)
+
+    def trials(numbers: range) -> list[Trial]:
+        return [
+            replace(TRIAL, experiment="control", backend=name, replicate=number)
+            for number in numbers
+            for name in costs
+        ]
+
+    planned = trials(range(replicates))
+    spare = trials(range(replicates, int(str(options.pop("most", 0)))))
+    runner.run(planned, folder, preset="smoke", execute=execute, spare=spare, **options)  # type: ignore[arg-type]
+    return tables.load(folder)
+
+
+def test_a_known_time_per_update_comes_out_exactly(tmp_path: Path) -> None:
+    run = measure(tmp_path, PLANTED, 3)
+    for name, seconds in PLANTED.items():
+        mine = run.trials[run.trials["backend"] == name]
+        for column, known in {
+            "seconds_per_epoch": UPDATES * seconds,
+            "seconds_to_1e-2": 2 * UPDATES * seconds,
+            "seconds_to_1e-3": 3 * UPDATES * seconds,
+            "updates_to_1e-2": 2 * UPDATES,
+            "ns_per_nonzero": 1e9 * seconds * UPDATES / NONZEROS,
+            "updates_per_second": 1 / seconds,
+        }.items():
+            assert mine[column].to_numpy(float) == pytest.approx(known, rel=1e-12)
+    pairs = tables.ratio(run, "seconds_per_epoch", {"backend": "serial_again"}, {"backend": "serial"}, {})
+    assert pairs["value"].to_numpy(float) == pytest.approx(1.1, rel=1e-12)
+
+
+def verdicts(folder: Path, costs: Mapping[str, float]) -> list[str]:
+    """Judge one noisy run again and again, each time with replicates drawn from it with replacement."""
+    path = folder / "ledger.toml"
+    path.write_text(LEDGER, encoding="utf-8")
+    run, random = measure(folder / "run", costs, 30, noise=0.03), np.random.default_rng(1)
+    claim, found = claims.ledger(path)[0], []
+    pairs = claim.pairs(run, claim.value)
+    for _ in range(REPETITIONS):
+        drawn = pairs.iloc[random.integers(0, len(pairs), 15)]
+        found.append(claim.judge(claims.statistics.median_interval(drawn["value"])))
+    return found
+
+
+def test_a_planted_slowdown_of_a_tenth_is_found_every_time(tmp_path: Path) -> None:
+    assert set(verdicts(tmp_path, PLANTED)) == {"supported"}
+
+
+def test_a_backend_is_not_told_apart_from_itself(tmp_path: Path) -> None:
+    assert set(verdicts(tmp_path, COSTS)) == {"inconsistent"}
+
+
+def test_replicates_are_added_until_the_interval_is_narrow_enough(tmp_path: Path) -> None:
+    path = tmp_path / "control.toml"
+    path.write_text(
+        """
+        question = "How many replicates does it take?"
+        claims = ["A1"]
+        precision = {claims = ["A1"], width = 0.03}
+        [[grid]]
+        name = "small"
+        problem = "least_squares"
+        dataset = "synthetic"
+        run = {backend = ["serial", "serial_again"]}
+        [presets.smoke]
+        replicates = 4
+        most_replicates = 15
+        """,
+        encoding="utf-8",
+    )
+    loaded = spec.load(path, "smoke")
+
+    def replicates(noise: float) -> tuple[int, str]:
+        folder = tmp_path / f"run-{noise}"
+
+        def wanted(directory: Path, left: list[Trial]) -> list[Trial]:
+            return precision.choose(directory, left, [loaded])
+
+        measure(folder, COSTS, 4, noise=noise, seed=2, most=15, wanted=wanted)
+        table = tables.pd.read_csv(folder / precision.FILE)
+        assert len(table) == 1
+        row = table.iloc[0]
+        assert row["width"] == pytest.approx((row["high"] - row["low"]) / row["median"])
+        assert (row["outcome"] == "reached") == (row["width"] <= row["wanted"] and row["n"] >= 6)
+        return int(row["n"]), str(row["outcome"])
+
+    assert replicates(0.0) == (6, "reached")  # with fewer an interval means too little
+    few, outcome = replicates(0.018)
+    assert (6 < few < 15, outcome) == (True, "reached")
+    assert replicates(0.5) == (15, "15 replicates done")
