@@ -8,9 +8,9 @@ __version__ = "0.1.0"
 # where each public name lives; loaded on first use, so that `import hogwild` does not wait for numba
 _HOMES = {
     "minimize": "hogwild.optimise",
-    "Result": "hogwild.optimise",
-    "Checkpoint": "hogwild.optimise",
-    "Status": "hogwild.optimise",
+    "Result": "hogwild.result",
+    "Checkpoint": "hogwild.result",
+    "Status": "hogwild.result",
     "BACKENDS": "hogwild.backends",
     "Backend": "hogwild.backends",
     "WorkerDied": "hogwild.teams",
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hogwild import sampling as sampling
     from hogwild import steps as steps
     from hogwild.backends import BACKENDS, Backend
-    from hogwild.optimise import Checkpoint, Result, Status, minimize
+    from hogwild.optimise import minimize
+    from hogwild.result import Checkpoint, Result, Status
     from hogwild.teams import WorkerDied
 
 

@@ -62,6 +62,18 @@ def indices(name: str, value: Any, length: int, maximum: int) -> np.ndarray:
     return array.astype(np.int32)
 
 
+def vector(name: str, value: Any, allowed: str, length: int | None = None) -> np.ndarray:
+    """Return finite real numbers in one dimension; ``allowed`` puts the shape into words, any by default."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    if array.shape != (length or array.size,) or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; it must be {allowed}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity; all entries must be finite")
+    return array
+
+
 def path(name: str, value: Any) -> Path:
     """Return a path."""
     try:

@@ -7,26 +7,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild import checks
+from hogwild import checks, updates
 from hogwild.atomics import load, prefetch
 from hogwild.compiling import compiled, inlined
 from hogwild.datasets.record import content_hash
 from hogwild.optimum import Optimum
 from hogwild.policies import add
 from hogwild.problem import Problem
-from hogwild.sparsity import Sparsity, sparsity_of
-from hogwild.updates import (
-    coefficient,
-    count,
-    fetch_ahead,
-    fetch_far_ahead,
-    gathers,
-    idle,
-    support,
-    variable,
-    variables,
-    write,
-)
+from hogwild.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
 _MOST_PROGRAM = 100_000  # edges times labels that the linear program is asked to solve
@@ -43,30 +31,30 @@ class CutEdges(NamedTuple):
     labels: Any
 
 
-@count.of(CutEdges)
+@updates.count.of(CutEdges)
 def _(problem):
     return problem.capacities.size
 
 
-@support.of(CutEdges)
+@updates.support.of(CutEdges)
 def _(problem, example):
     touched = np.uint64(2 * problem.labels)
     return example * touched, (example + _ONE) * touched
 
 
-@gathers.of(CutEdges)
+@updates.gathers.of(CutEdges)
 def _(problem):
     return True
 
 
-@fetch_far_ahead.of(CutEdges)
+@updates.fetch_far_ahead.of(CutEdges)
 def _(problem, example):
     prefetch(problem.heads, example)
     prefetch(problem.tails, example)
     prefetch(problem.capacities, example)
 
 
-@fetch_ahead.of(CutEdges)
+@updates.fetch_ahead.of(CutEdges)
 def _(problem, example, weights):
     # the first line of each: further lines follow in order, which the processor foresees
     labels = np.uint64(problem.labels)
@@ -74,7 +62,7 @@ def _(problem, example, weights):
     prefetch(weights, problem.tails[example] * labels)
 
 
-@coefficient.of(CutEdges)
+@updates.coefficient.of(CutEdges)
 def _(problem, example, start, end, weights, room):
     labels = np.uint64(problem.labels)
     head, tail = problem.heads[example] * labels, problem.tails[example] * labels
@@ -86,12 +74,12 @@ def _(problem, example, start, end, weights, room):
     return problem.capacities[example] if differs else problem.capacities[example] * 0
 
 
-@idle.of(CutEdges)
+@updates.idle.of(CutEdges)
 def _(problem, scalar):
     return scalar == 0
 
 
-@write.of(CutEdges)
+@updates.write.of(CutEdges)
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
     if problem.fixed[problem.heads[example]] == 0:
         _move(problem, policy, problem.heads[example], -rate * scalar, weights, room)
@@ -99,12 +87,12 @@ def _(problem, policy, example, start, end, scalar, rate, weights, room):
         _move(problem, policy, problem.tails[example], rate * scalar, weights, room)
 
 
-@variables.of(CutEdges)
+@updates.variables.of(CutEdges)
 def _(problem, start, end):
     return np.uint64(0), np.uint64(2)
 
 
-@variable.of(CutEdges)
+@updates.variable.of(CutEdges)
 def _(problem, example, place):
     return np.uint64(problem.heads[example] if place == np.uint64(0) else problem.tails[example])
 
@@ -226,15 +214,9 @@ class GraphCut(Problem):
             Naming the argument, what was given and what is allowed.
         """
         precision = checks.floating(dtype)
-        capacities = np.asarray(capacities)
-        if capacities.dtype.kind not in "fiub":
-            raise TypeError(f"capacities has dtype {capacities.dtype}; it must hold real numbers")
-        if capacities.ndim != 1 or not capacities.size:
-            raise ValueError(
-                f"capacities has shape {capacities.shape}; it must be (n_examples,), at least one"
-            )
-        if not np.isfinite(capacities).all() or capacities.min() < 0:
-            raise ValueError("capacities holds NaN, infinity or negative numbers; all must be at least 0")
+        capacities = checks.vector("capacities", capacities, "(n_examples,), at least one")
+        if capacities.min() < 0:
+            raise ValueError(f"capacities holds {capacities.min()}; all must be at least 0")
         most = None if n_nodes is None else checks.integer("n_nodes", n_nodes, minimum=2) - 1
         most = _MOST if most is None else most
         heads = checks.indices("heads", heads, capacities.size, most)
@@ -306,10 +288,7 @@ class GraphCut(Problem):
 
     def sparsity(self) -> Sparsity:
         """Return Ω, Δ and ρ of the edges, with nodes as variables: Ω is 2."""
-        places = np.column_stack([self.heads, self.tails]).ravel()
-        starts = np.arange(0, 2 * self.n_examples + 1, 2)
-        ones = np.ones(places.size, np.int8)
-        return sparsity_of(sp.csr_array((ones, places, starts), shape=(self.n_examples, self.n_nodes)))
+        return sparsity_of_pairs(self.heads, self.tails, self.n_nodes)
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> CutEdges:
         """Return the edges as kernels see them, laid out in an order if one is given."""

@@ -17,7 +17,7 @@ from hogwild.losses import derivative
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
 from hogwild.steps import StepSize, in_epoch, step_at
-from hogwild.teams import WorkerDied, end_with_parent, process_context, without_script
+from hogwild.teams import WorkerDied, become_worker, process_context, without_script
 from hogwild.work import STOP, Plan, Report, Segment, pin
 
 _LOOK_SECONDS = 0.1
@@ -27,7 +27,7 @@ _state: dict[str, Any] = {}  # of a pool's worker process: the guide keeps the s
 
 
 def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
-    end_with_parent()
+    become_worker()
     weights, loss, slopes, threshold, delay, flags, updates, cpu_seconds = handle.open()
     worker = tickets.get()
     if worker < len(cores):
@@ -151,7 +151,7 @@ class PoolTeam:
         begin = time.perf_counter_ns()
         pending = self._pool.map_async(_task, tasks)
         while not pending.ready():
-            left = (segment.deadline - time.perf_counter_ns()) * 1e-9
+            left = segment.limit - (time.perf_counter_ns() - begin) * 1e-9
             if left <= 0:
                 self._flags[STOP] = 1
             pending.wait(min(_LOOK_SECONDS, max(left, 0.001)))

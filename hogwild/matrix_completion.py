@@ -8,26 +8,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild import checks
+from hogwild import checks, updates
 from hogwild.atomics import CACHE_LINE, load, prefetch
 from hogwild.compiling import generic
 from hogwild.datasets.record import content_hash
 from hogwild.optimum import Optimum
 from hogwild.policies import add
 from hogwild.problem import Problem, square_sum
-from hogwild.sparsity import Sparsity, sparsity_of
-from hogwild.updates import (
-    coefficient,
-    count,
-    fetch_ahead,
-    fetch_far_ahead,
-    gathers,
-    idle,
-    support,
-    variable,
-    variables,
-    write,
-)
+from hogwild.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
 _RELATIVE_CHANGE = 1e-9  # of the objective, in one sweep of the alternating solver
@@ -100,30 +88,30 @@ def _(problem, example):
     return problem.rows[example] * rank, (rows + problem.columns[example]) * rank
 
 
-@count.of(Ratings)
+@updates.count.of(Ratings)
 def _(problem):
     return problem.values.size
 
 
-@support.of(Ratings)
+@updates.support.of(Ratings)
 def _(problem, example):
     touched = np.uint64(2 * problem.rank)
     return example * touched, (example + np.uint64(1)) * touched
 
 
-@fetch_far_ahead.of(Ratings)
+@updates.fetch_far_ahead.of(Ratings)
 def _(problem, example):
     prefetch(problem.rows, example)
     prefetch(problem.columns, example)
     prefetch(problem.values, example)
 
 
-@gathers.of(Ratings)
+@updates.gathers.of(Ratings)
 def _(problem):
     return True
 
 
-@fetch_ahead.of(Ratings)
+@updates.fetch_ahead.of(Ratings)
 def _(problem, example, weights):
     line, length = np.uint64(CACHE_LINE // weights.itemsize), np.uint64(problem.rank)
     row, column = factor_starts(problem, example)
@@ -137,7 +125,7 @@ def _(problem, example, weights):
     fetch_shrinkage(problem.penalty, problem.rows[example], problem.columns[example])
 
 
-@coefficient.of(Ratings)
+@updates.coefficient.of(Ratings)
 def _(problem, example, start, end, weights, room):
     row, column = factor_starts(problem, example)
     even, odd = weights.dtype.type(0), weights.dtype.type(0)
@@ -151,12 +139,12 @@ def _(problem, example, start, end, weights, room):
     return weights.dtype.type(2) * (even + odd - problem.values[example])
 
 
-@idle.of(Ratings)
+@updates.idle.of(Ratings)
 def _(problem, scalar):
     return False
 
 
-@write.of(Ratings)
+@updates.write.of(Ratings)
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
     row, column = factor_starts(problem, example)
     which, where = problem.rows[example], problem.columns[example]
@@ -168,12 +156,12 @@ def _(problem, policy, example, start, end, scalar, rate, weights, room):
         add(policy, weights, column + place, right, -rate * column_slope)
 
 
-@variables.of(Ratings)
+@updates.variables.of(Ratings)
 def _(problem, start, end):
     return np.uint64(0), np.uint64(2)
 
 
-@variable.of(Ratings)
+@updates.variable.of(Ratings)
 def _(problem, example, place):
     if place == np.uint64(0):
         return np.uint64(problem.rows[example])
@@ -255,13 +243,7 @@ class MatrixCompletion(Problem):
             Naming the argument, what was given and what is allowed.
         """
         precision = checks.floating(dtype)
-        values = np.asarray(values)
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"values has dtype {values.dtype}; it must hold real numbers")
-        if values.ndim != 1 or not values.size:
-            raise ValueError(f"values has shape {values.shape}; it must be (n_examples,), at least one")
-        if not np.isfinite(values).all():
-            raise ValueError("values holds NaN or infinity; all entries must be finite")
+        values = checks.vector("values", values, "(n_examples,), at least one")
         if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
             raise TypeError(f"shape is {shape!r}; it must be two integers")
         limits = (
@@ -280,12 +262,9 @@ class MatrixCompletion(Problem):
             rows, columns, values.astype(precision), sides, rank, mu, checks.positive("spread", spread)
         )
         if true_weights is not None:
-            true_weights = np.asarray(true_weights, np.float64)
-            if true_weights.shape != (problem.n_weights,):
-                raise ValueError(
-                    f"true_weights has shape {true_weights.shape}; it must be ({problem.n_weights},)"
-                )
-            problem.true_weights = true_weights
+            size = problem.n_weights
+            given = checks.vector("true_weights", true_weights, f"({size},)", size)
+            problem.true_weights = given.astype(np.float64)
         return problem
 
     @functools.cached_property
@@ -344,10 +323,7 @@ class MatrixCompletion(Problem):
 
     def sparsity(self) -> Sparsity:
         """Return Ω, Δ and ρ of the entries, with rows and columns as variables: Ω is 2."""
-        places = np.column_stack([self.rows, self.n_rows + self.columns]).ravel()
-        starts = np.arange(0, 2 * self.n_examples + 1, 2)
-        ones = np.ones(places.size, np.int8)
-        return sparsity_of(sp.csr_array((ones, places, starts), shape=(self.n_examples, self.n_variables)))
+        return sparsity_of_pairs(self.rows, self.n_rows + self.columns, self.n_variables)
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Ratings:
         """Return the entries as kernels see them, laid out in an order if one is given."""

@@ -1,12 +1,10 @@
-"""`minimize`: the loop over segments, the clocks, the stopping rules and the result."""
+"""`minimize`: the checks, the loop over segments, the clocks and the stopping rules."""
 
-import enum
 import gc
 import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,117 +12,16 @@ import numpy as np
 from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
 from hogwild.delays import delay_of
-from hogwild.instruments import Observations, instrumented, observations
+from hogwild.instruments import instrumented, observations
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
+from hogwild.result import Checkpoint, Result, Status
 from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
 from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 _SEED_AXES = {"order": 0, "start": 1}
-
-
-class Status(enum.StrEnum):
-    """How a run ended."""
-
-    OK = "ok"
-    DIVERGED = "diverged"
-    TIMEOUT = "timeout"
-    SKIPPED = "skipped"
-    ERROR = "error"
-
-
-class Checkpoint(NamedTuple):
-    """One row of a run's history. The three clocks count from the start of the first update.
-
-    Attributes
-    ----------
-    epoch : float
-        Passes over the data so far.
-    updates : int
-        Examples processed so far, by all workers together.
-    train_seconds, eval_seconds, wall_seconds : float
-        Time spent on updates; on evaluating; both and the hand-over between them.
-    objective, suboptimality : float
-        Suboptimality is nan until the problem was solved (`Problem.solve`).
-    weight_error_l1, weight_error_l2 : float
-        ``‖w − w_true‖₁`` and ``‖w − w_true‖₂ / ‖w_true‖₂``, nan where w_true is unknown.
-    """
-
-    epoch: float
-    updates: int
-    train_seconds: float
-    eval_seconds: float
-    wall_seconds: float
-    objective: float
-    suboptimality: float
-    weight_error_l1: float
-    weight_error_l2: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `minimize` returns.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (n_features,)
-        The final weights; after a divergence those of the last sound checkpoint.
-    history : list of Checkpoint
-        ``pandas.DataFrame(result.history)`` makes a table of it. The first row is the start.
-    status : Status
-    message : str
-        Why the run ended, in words.
-    backend : str
-    workers : int
-    setup_seconds : float
-        Laying out rows, copying to shared memory, starting workers, compiling: everything before the first
-        update.
-    compile_seconds : float
-        The part of it that compiled kernels, or loaded them from the cache.
-    updates, cpu_seconds : tuple
-        Examples processed and CPU seconds used by each worker.
-    observations : Observations or None
-        What an instrumented run saw (`hogwild.instruments`).
-    """
-
-    weights: np.ndarray
-    history: list[Checkpoint]
-    status: Status
-    message: str
-    backend: str
-    workers: int
-    setup_seconds: float
-    compile_seconds: float
-    updates: tuple[int, ...]
-    cpu_seconds: tuple[float, ...]
-    observations: Observations | None = None
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds spent on updates."""
-        return self.history[-1].train_seconds
-
-    @property
-    def eval_seconds(self) -> float:
-        """Seconds spent on evaluating."""
-        return self.history[-1].eval_seconds
-
-    @property
-    def wall_seconds(self) -> float:
-        """Seconds from the first update to the last evaluation."""
-        return self.history[-1].wall_seconds
-
-    @property
-    def objective(self) -> float:
-        """The objective at the last checkpoint."""
-        return self.history[-1].objective
-
-    @property
-    def suboptimality(self) -> float:
-        """The suboptimality at the last checkpoint."""
-        return self.history[-1].suboptimality
 
 
 class _Limits(NamedTuple):
@@ -308,8 +205,7 @@ class _Run:
 
     def _train(self, epoch: int, first: int, last: int) -> None:
         left = self._limits.time_limit - self._train_seconds
-        deadline = time.perf_counter_ns() + left * 1e9
-        seconds, reports = self._team.run(Segment(self._step, epoch, first, last, deadline))
+        seconds, reports = self._team.run(Segment(self._step, epoch, first, last, left))
         self._train_seconds += seconds
         self.updates = np.array([report.updates for report in reports]) + (
             self.updates if self.updates.size else 0

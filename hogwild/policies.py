@@ -119,20 +119,14 @@ def placed(policy: Any, worker: int) -> Any:
 
 
 @enter.of(Unguarded, Private, Atomic, VariableLocks, Turns)
-def _(policy):
-    pass
-
-
 @await_turn.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
+@retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
+@renew.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
 def _(policy):
     pass
 
 
 @lock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
-def _(policy, problem, example, start, end):
-    pass
-
-
 @unlock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
 def _(policy, problem, example, start, end):
     pass
@@ -151,16 +145,6 @@ def _(policy):
 @waits.of(GlobalLock, VariableLocks, Turns)
 def _(policy):
     return True
-
-
-@retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
-def _(policy):
-    pass
-
-
-@renew.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
-def _(policy):
-    pass
 
 
 @add.of(Unguarded, Private, GlobalLock, VariableLocks, Turns)

@@ -70,9 +70,11 @@ class LinearProblem(Problem):
             Naming the argument, what was given and what is allowed.
         """
         X = _checked_rows(X, _precision(X, dtype))
-        y = cls._checked_targets(_checked_vector("y", y, X.shape[0]))
+        examples, features = (f"({size},) to go with X" for size in X.shape)
+        y = cls._checked_targets(checks.vector("y", y, examples, X.shape[0]).astype(np.float64))
         if true_weights is not None:
-            true_weights = _checked_vector("true_weights", true_weights, X.shape[1])
+            true_weights = checks.vector("true_weights", true_weights, features, X.shape[1])
+            true_weights = true_weights.astype(np.float64)
         return cls(X, y.astype(X.dtype), checks.real("l2", l2, "a number of at least 0"), true_weights)
 
     @classmethod
@@ -221,14 +223,3 @@ def _checked_rows(X: Any, dtype: np.dtype) -> Any:
     if rows.indices.dtype != np.int32:
         rows.indices = rows.indices.astype(np.int32)
     return rows
-
-
-def _checked_vector(name: str, values: Any, length: int) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
-    if array.shape != (length,):
-        raise ValueError(f"{name} has shape {array.shape}; it must be ({length},) to go with X")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity; all entries must be finite")
-    return array.astype(np.float64)

@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from hogwild.compiling import compiled
 from hogwild.sampling import shuffled_order
@@ -88,3 +89,11 @@ def sparsity_of(X: Any) -> Sparsity:
     return Sparsity(
         int(np.diff(X.indptr).max()), float(delta), float(rho), met / examples / sample_size, error
     )
+
+
+def sparsity_of_pairs(first: np.ndarray, second: np.ndarray, variables: int) -> Sparsity:
+    """Return Ω, Δ and ρ of examples that touch two of so many variables each."""
+    places = np.column_stack([first, second]).ravel()
+    starts = np.arange(0, places.size + 1, 2)
+    ones = np.ones(places.size, np.int8)
+    return sparsity_of(sp.csr_array((ones, places, starts), shape=(first.size, variables)))

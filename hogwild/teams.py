@@ -6,6 +6,7 @@ the training clock.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import sys
@@ -236,8 +237,9 @@ class ThreadTeam(_CrewTeam):
             connection.close()
 
 
-def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, even while a kernel runs."""
+def become_worker() -> None:
+    """End this process as soon as its parent has ended, even while a kernel runs; never collect garbage."""
+    gc.disable()  # nor does the parent while it trains
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
@@ -246,7 +248,7 @@ def end_with_parent() -> None:
 def _serve_process(
     handle: Shared, worker: int, connection: Connection, core: int | None, step: StepSize
 ) -> None:  # runs in the worker process
-    end_with_parent()
+    become_worker()
     plan, flags = handle.open()
     serve(plan, worker, connection, flags, core, step)
 

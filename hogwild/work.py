@@ -38,13 +38,13 @@ class Scratch(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """The updates at positions begin … end-1 of an epoch, and a deadline by `time.perf_counter_ns`."""
+    """The updates at positions begin … end-1 of an epoch, and the seconds after which no more are begun."""
 
     step: StepSize
     epoch: int
     begin: int
     end: int
-    deadline: float
+    limit: float
 
 
 class Report(NamedTuple):
@@ -95,9 +95,10 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
         begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
     step = in_epoch(segment.step, segment.epoch)
     cpu = time.thread_time()
+    deadline = time.perf_counter_ns() + segment.limit * 1e9
     position = begin
     try:
-        while position < end and not flags[STOP] and time.perf_counter_ns() < segment.deadline:
+        while position < end and not flags[STOP] and time.perf_counter_ns() < deadline:
             until = min(position + plan.block, end)
             run_block(plan, step, segment.epoch, position, until, scratch)
             position = until

@@ -200,19 +200,9 @@ def netflix_twin(scale: float = 0.01, seed: int = 0) -> Ratings:
 def kdd_twin(scale: float = 0.01, seed: int = 0) -> Ratings:
     """Return a stand-in for the ratings of the KDD Cup 2011: 0 to 100, at full scale 624,961 x 1,000,990.
 
-    Made as `netflix_twin` is, for Δ = 0.0018 and ρ = 0.0030 of 252,800,275 entries (Niu et al. 2011, figure
-    2), with values of mean 50 and standard deviation 30 before they are rounded and clipped.
-
-    Parameters
-    ----------
-    scale : float in [0.001, 1]
-        Multiplies the number of entries.
-    seed : int
-
-    Returns
-    -------
-    Ratings
-        Without true weights: the values are rounded.
+    Made as `netflix_twin` is, with the same parameters, for Δ = 0.0018 and ρ = 0.0030 of 252,800,275 entries
+    (Niu et al. 2011, figure 2), with values of mean 50 and standard deviation 30 before they are rounded and
+    clipped.
     """
     return _twin("kdd_twin", _KDD, scale, seed)
 

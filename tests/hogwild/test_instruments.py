@@ -1,10 +1,10 @@
-"""What an instrumented run says, against what is known; what it must not change; delays."""
+"""What an instrumented run says, against what is known; what it must not change."""
 
 import numpy as np
 import pytest
 
 import hogwild
-from hogwild import delays, instruments
+from hogwild import instruments
 from hogwild.policies import Unguarded
 from hogwild.problems import HingeSVM
 from tests.hogwild.cases import completion, grid_cut, problem
@@ -102,33 +102,3 @@ def test_what_cannot_be_watched_is_refused(options, message):
         hogwild.minimize(problem(), instrument=True, **options)
     with pytest.raises(TypeError, match="instrument is 1"):
         hogwild.minimize(problem(), instrument=1)
-
-
-def test_a_delay_is_so_many_turns_of_a_loop(monkeypatch):
-    monkeypatch.setattr(delays, "seconds_per_loop", lambda: 5e-10)
-    assert delays.delay_of(0) == delays.NoDelay()
-    assert delays.delay_of(1e-9) == delays.BusyDelay(2)
-    assert delays.delay_of(1e-3) == delays.BusyDelay(2_000_000)
-
-
-@pytest.mark.parametrize("given", [-1.0, 1e-10, 2.0, float("nan"), "1"])
-def test_a_bad_delay_is_named(given):
-    with pytest.raises((TypeError, ValueError), match="gradient_delay is"):
-        hogwild.minimize(problem(), gradient_delay=given)
-
-
-@pytest.mark.parametrize("backend", hogwild.BACKENDS)
-def test_every_backend_delays_its_gradients_and_is_not_changed_by_it(backend):
-    """A delay of 2 ms for each of 60 gradients cannot take less than 60 of them over the workers."""
-    case = problem(examples=60)
-    workers = 1 if backend == "serial" else 2
-    result = hogwild.minimize(
-        case, backend=backend, workers=workers, epochs=1, step_size=0.01, gradient_delay=2e-3
-    )
-    assert sum(result.updates) == 60 * (workers if backend == "averaging" else 1)
-    assert sum(result.cpu_seconds) > 0.25 * 60 * 2e-3
-
-
-def test_a_measured_delay_is_in_seconds():
-    assert delays.measured(delays.NoDelay()) == 0
-    assert 0 < delays.measured(delays.delay_of(1e-6), seconds=1e-3) < 1
