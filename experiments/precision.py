@@ -41,7 +41,7 @@ def choose(directory: Path, spare: list[Trial], specs: Iterable[Spec]) -> list[T
     specs = [spec for spec in specs if spec.precision and spec.size.most_replicates]
     if not specs:
         return []
-    run, chosen = tables.load(directory), []
+    run, chosen = tables.load(directory, [spec.name for spec in specs]), []
     table = judge(run, specs)
     ledger = {claim.id: claim for claim in claims.ledger()}
     for spec in specs:

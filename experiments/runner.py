@@ -19,7 +19,7 @@ import hogwild
 from experiments import environment, journal, machine, peers, workloads
 from experiments.peers import AGAIN
 from experiments.plan import FIXED, SWEPT, Trial, describe, settled
-from experiments.progress import Reporter
+from experiments.progress import PLAIN_LINE_SECONDS, Reporter
 from experiments.watch import Watch
 from hogwild import delays, sparsity, steps
 
@@ -166,34 +166,45 @@ def run(
         done = {key for key, record in records.items() if not record["trial"].get("disturbed")}
         waiting = [trial for trial in trials if trial.key not in done]
         with Reporter(console, trials, waiting, costs or {}) as reporter:
-            tables = _Tables(directory)
+            kept, began = _Records(directory), time.monotonic()
             try:
                 while waiting or left:
                     for trial in waiting:
                         outcome = _attempt(trial, execute, records)
                         outcome.columns["environment"] = fingerprint
-                        journal.append(directory, outcome.columns, outcome.history)
+                        kept.add(outcome)
                         records[trial.key] = {"trial": outcome.columns, "history": outcome.history}
                         reporter.advance(trial, outcome.columns)
-                        tables.follow()
-                    tables.write()
+                        kept.follow()
+                    kept.write()
+                    asked = time.monotonic()
                     chosen = {trial.key for trial in wanted(directory, left)}
+                    kept.seconds += time.monotonic() - asked
                     if not chosen:
                         break
                     waiting = [trial for trial in left if trial.key in chosen and trial.key not in done]
                     left = [trial for trial in left if trial.key not in chosen]
                     reporter.more(waiting)
             finally:
-                tables.write()
+                kept.write()
+                if (elapsed := time.monotonic() - began) > PLAIN_LINE_SECONDS:
+                    text = f"the harness itself took {kept.seconds / elapsed:.1%} of {elapsed:.0f} s"
+                    console.print(text, markup=False, highlight=False, soft_wrap=True)
     return Counter(record["trial"]["status"] for record in journal.current(directory).values())
 
 
-class _Tables:
-    """The CSVs, written again now and then, and never for more than a small share of the time."""
+class _Records:
+    """The journal, and the CSVs, which follow it now and then, for a small share of the time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.due = time.monotonic()
+        self.seconds = 0.0  # that records and readings have cost
+
+    def add(self, outcome: Outcome) -> None:
+        began = time.monotonic()
+        journal.append(self.directory, outcome.columns, outcome.history)
+        self.seconds += time.monotonic() - began + outcome.columns.get("reading_seconds", 0.0)
 
     def follow(self) -> None:
         if time.monotonic() > self.due:
@@ -202,7 +213,9 @@ class _Tables:
     def write(self) -> None:
         began = time.monotonic()
         journal.write_tables(self.directory)
-        self.due = time.monotonic() + (time.monotonic() - began) / TABLES_SHARE
+        spent = time.monotonic() - began
+        self.seconds += spent
+        self.due = time.monotonic() + spent / TABLES_SHARE
 
 
 def _retire(directory: Path, records: Mapping[str, Any], planned: list[Trial], console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,19 +54,22 @@ class Run(NamedTuple):
         return int(self.environment["machine"]["usable_cores"])
 
 
-def load(directory: Path) -> Run:
-    """Read trials.csv, history.csv and environment.json of a run, and precision.csv where it is.
+def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
+    """Read trials.csv, history.csv and environment.json of a run, of some experiments or of all.
 
     Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
     text = "trial data_hash grid reason sampling environment disturbed".split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
+    if experiments is not None:
+        trials = trials[trials["experiment"].isin(experiments)].reset_index(drop=True)
     trials["disturbed"] = trials["disturbed"].fillna("")
     tuning = trials["purpose"] == "tune"
     tuned = tuning.groupby([trials["experiment"], trials["grid"]]).transform("any") & ~tuning
     trials.loc[tuned, ["step_size", "step_parameter"]] = math.nan
     history = pd.read_csv(directory / "history.csv", dtype={"trial": str})
+    history = history[history["trial"].isin(trials["trial"])]
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
     precision = directory / "precision.csv"
     # every worker of `averaging` makes whole epochs: what compares is the updates of one of them

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments import machine
 
-SPIN_TESTS = 6  # at most, before a trial
+BEFORE, AFTER = 6, 3  # readings of a machine that is not quiet, at most
 ATTEMPTS = 3  # at most, at a trial that is disturbed
 FRESH_SECONDS = 0.05  # for so long the reading after a trial counts as the one before the next
 
@@ -24,11 +24,11 @@ class Watch:
         attempts, reason = 0, "not tried yet"
         while reason and attempts < ATTEMPTS:
             attempts += 1
-            before, tests = self._quiet()
+            before, tests, cost = self._before()
             result = work()
-            after = machine.read()
-            if not machine.quiet(after):  # perhaps our own workers, still on their way out
-                after = machine.read()
+            # what lasts shows in every reading; a blip of some milliseconds, or our own workers on their way
+            # out, only in the first
+            after, _, more = _reading(AFTER)
             self.last = after
             steal_share, reason = machine.disturbance(before, after)
         return result, {
@@ -37,15 +37,25 @@ class Watch:
             "spin_efficiency": min(before.spin_efficiency, after.spin_efficiency),
             "steal_share": steal_share,
             "spin_tests": tests,
+            "reading_seconds": cost + more,
             "attempts": attempts,
             "disturbed": reason,
         }
 
-    def _quiet(self) -> tuple[machine.Reading, int]:
-        """Wait a little for the cores to be really free; return the last reading, and how many it took."""
+    def _before(self) -> tuple[machine.Reading, int, float]:
         if self.last and machine.quiet(self.last) and time.monotonic() - self.last.at < FRESH_SECONDS:
-            return self.last, 0
-        reading, tests = machine.read(), 1
-        while tests < SPIN_TESTS and not machine.quiet(reading):
-            reading, tests = machine.read(), tests + 1
-        return reading, tests
+            return self.last, 0, 0.0
+        return _reading(BEFORE)
+
+
+def _reading(most: int) -> tuple[machine.Reading, int, float]:
+    """Read the machine until it is quiet, so many times at most.
+
+    Returns the last reading, how many there were, and the seconds of the first: what a quiet machine costs.
+    """
+    began = time.perf_counter()
+    reading, tests = machine.read(), 1
+    cost = time.perf_counter() - began
+    while tests < most and not machine.quiet(reading):
+        reading, tests = machine.read(), tests + 1
+    return reading, tests, cost

@@ -15,6 +15,7 @@ import hogwild
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
 RANK = 10  # of the factors that complete a matrix, where a spec does not say
+SPARSITY: dict[object, Any] = {}
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
 
 
@@ -93,7 +94,11 @@ def build(workload: Workload) -> Built:
     train, test = data(*workload.data_key)
     problem = make(workload, train)
     optimum = problem.solve() if workload.solve else None
-    sparsity = problem.sparsity()
+    what = (
+        workload.data_key,
+        family(workload.problem),
+    )  # the same for all of a kind on the same data, and dear
+    sparsity = SPARSITY[what] = SPARSITY.get(what) or problem.sparsity()
     chosen = dict(workload.data)
     columns = {
         "n_examples": problem.n_examples,

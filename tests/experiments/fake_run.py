@@ -121,6 +121,7 @@ def _watched(disturbed: bool, cores: int) -> dict[str, Any]:
         "spin_efficiency": efficiency,
         "steal_share": 0.1 if disturbed else 0.0,
         "spin_tests": 1,
+        "reading_seconds": 0.01,
         "attempts": 3 if disturbed else 1,
         "disturbed": "steal: 0.10 of the trial's time" if disturbed else "",
     }

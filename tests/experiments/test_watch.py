@@ -41,7 +41,7 @@ def test_it_is_waited_for_a_little(readings: list[Reading]) -> None:
 
 
 def test_a_disturbed_trial_is_done_again(readings: list[Reading]) -> None:
-    readings += [GOOD, BAD, BAD, GOOD, GOOD]
+    readings += [GOOD, BAD, BAD, BAD, GOOD, GOOD]
     runs, columns = around(watch.Watch())
     assert (runs, columns["attempts"], columns["disturbed"]) == (2, 2, "")
 
@@ -52,11 +52,11 @@ def test_what_cannot_be_cleared_says_so(readings: list[Reading]) -> None:
     assert runs == columns["attempts"] == watch.ATTEMPTS
     assert "0.6" in str(columns["disturbed"])
     assert columns["spin_efficiency"] == 0.6
-    assert 100 - len(readings) == watch.ATTEMPTS * (watch.SPIN_TESTS + 2)
+    assert 100 - len(readings) == watch.ATTEMPTS * (watch.BEFORE + watch.AFTER)
 
 
-def test_our_own_workers_on_their_way_out_are_no_disturbance(readings: list[Reading]) -> None:
-    readings += [GOOD, BAD, GOOD]
+def test_a_blip_right_after_a_trial_is_no_disturbance(readings: list[Reading]) -> None:
+    readings += [GOOD, BAD, BAD, GOOD]
     assert around(watch.Watch())[1]["disturbed"] == ""
 
 
