@@ -30,8 +30,8 @@ FREE_CORES = 0.95  # what all cores must do of the work that they do when they a
 FULL_SPEED = 0.85  # what one core must reach of the best speed that this process has seen of it
 STEAL_LIMIT = 0.02  # what the hypervisor may take of the cores' time
 TURBO = 0.7  # cores run slower when all of them run, but not slower than this: such cores are not free
-SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 500_000  # of a lone core, about 1 ms
-TOGETHER = 5  # times as many of all cores: a thread that wakes up may have a busy core to itself for 3 ms
+SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 300_000  # of a lone core, less than 1 ms
+TOGETHER = 8  # times as many of all cores: a thread that wakes up may have a busy core to itself for 3 ms
 CALIBRATION_TRIES = 20
 LOCK = Path(tempfile.gettempdir()) / f"hogwild-experiments-{getattr(os, 'getuid', int)()}.lock"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -61,14 +61,15 @@ class Calibration(NamedTuple):
 
 
 def read() -> Reading:
-    """Read the machine's state, in about 10 ms: one core spins, then all, then the one again.
+    """Read the machine's state, in about 6 ms: one core spins, then all, then the one again if it was slow.
 
     The better of the lone spins counts, because a neighbour can only make one longer.
     """
     best, cores = calibration(), usable_cores()
-    before = spin(cores[:1])
+    alone = spin(cores[:1])
     crowded = spin(cores) if len(cores) > 1 else math.nan
-    alone = min(before, spin(cores[:1]))
+    if alone > best.nanoseconds_per_iteration / FREE_CORES:
+        alone = min(alone, spin(cores[:1]))
     return Reading(
         at=time.monotonic(),
         load_average=os.getloadavg()[0],

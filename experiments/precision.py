@@ -46,15 +46,14 @@ def choose(directory: Path, spare: list[Trial], specs: Iterable[Spec]) -> list[T
     ledger = {claim.id: claim for claim in claims.ledger()}
     for spec in specs:
         wide = table[(table["experiment"] == spec.name) & (table["outcome"] != "reached")]
-        left = [trial for trial in spare if trial.experiment == spec.name]
-        replicate = min((trial.replicate for trial in left), default=0)
-        chosen += [
+        asked = [ledger[name] for name in wide["claim"].unique()]
+        useful = [
             trial
-            for trial in left
-            if trial.replicate == replicate
-            and any(
-                claims.concerns(ledger[name], describe(trial), run.cores) for name in wide["claim"].unique()
-            )
+            for trial in spare
+            if trial.experiment == spec.name
+            and any(claims.concerns(claim, describe(trial), run.cores) for claim in asked)
         ]
+        replicate = min((trial.replicate for trial in useful), default=0)
+        chosen += [trial for trial in useful if trial.replicate == replicate]
     journal.replace(directory / FILE, table.to_csv(index=False, lineterminator="\n"))
     return chosen
