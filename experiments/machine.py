@@ -31,7 +31,8 @@ FULL_SPEED = 0.85  # what one core must reach of the best speed that this proces
 STEAL_LIMIT = 0.02  # what the hypervisor may take of the cores' time
 TURBO = 0.7  # cores run slower when all of them run, but not slower than this: such cores are not free
 SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 300_000  # of a lone core, less than 1 ms
-TOGETHER = 8  # times as many of all cores: a thread that wakes up may have a busy core to itself for 3 ms
+TOGETHER = 4  # times as many of all cores
+OFFERS = 8  # times a spin offers its core to others: else a thread that wakes up may have a busy one for 3 ms
 CALIBRATION_TRIES = 20
 LOCK = Path(tempfile.gettempdir()) / f"hogwild-experiments-{getattr(os, 'getuid', int)()}.lock"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -209,10 +210,12 @@ def end(cells, mine, result):
 @compiled
 def _spin(cells, threads, mine, iterations, state):
     begin(cells, threads, mine)
-    for _ in range(iterations):  # xorshift: no compiler finds a closed form
-        state ^= state << np.uint64(13)
-        state ^= state >> np.uint64(7)
-        state ^= state << np.uint64(17)
+    for _ in range(OFFERS):
+        for _ in range(iterations // OFFERS):  # xorshift: no compiler finds a closed form
+            state ^= state << np.uint64(13)
+            state ^= state >> np.uint64(7)
+            state ^= state << np.uint64(17)
+        give_way()
     end(cells, mine, state >> np.uint64(1))
 
 

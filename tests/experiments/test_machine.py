@@ -158,12 +158,17 @@ def test_no_thread_begins_before_the_last_is_there() -> None:
     def kernel(cells, threads, mine, late):
         time.sleep(late)
         arrivals.append(time.monotonic_ns())
-        machine._spin(cells, threads, mine, 1, np.uint64(1))
+        machine._spin(cells, threads, mine, machine.OFFERS, np.uint64(1))
         found.append((int(cells[mine]) * 10**9 + int(cells[mine + 1]), cells[mine + 4]))
 
     assert machine.together(kernel, [core] * 3, [(0.0,), (0.03,), (0.01,)]) > 0
     assert min(began for began, _ in found) >= max(arrivals)
-    assert {result for _, result in found} == {0x40822041 >> 1}  # one turn of Marsaglia's xorshift64 from 1
+    state = 1
+    for _ in range(machine.OFFERS):  # turns of Marsaglia's xorshift64
+        state ^= (state << 13) % 2**64
+        state ^= state >> 7
+        state ^= (state << 17) % 2**64
+    assert {result for _, result in found} == {state >> 1}
 
 
 def test_threads_that_cannot_start_leave_none_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

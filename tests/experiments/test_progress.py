@@ -33,12 +33,25 @@ def reporter(trials: list, waiting: list, costs: dict[str, float] | None = None)
     return Reporter(Console(file=io.StringIO()), trials, waiting, COSTS if costs is None else costs)
 
 
-def test_the_time_left_follows_the_planned_costs_and_this_machine(clock: Clock) -> None:
+def test_an_experiment_not_seen_yet_costs_what_is_planned_on_this_machine(clock: Clock) -> None:
     with reporter([*TRIALS, *LONG], [*TRIALS, *LONG]) as told:
         for number, trial in enumerate(TRIALS, 1):
             clock.now += 3.0  # three times slower than planned
             told.advance(trial, {"status": "ok"})
             assert told.seconds_left() == pytest.approx(3.0 * (30 - number + 100))
+
+
+def test_an_experiment_that_has_been_seen_costs_what_it_took(clock: Clock) -> None:
+    with reporter([*TRIALS, *LONG], [*TRIALS, *LONG]) as told:
+        for trial in TRIALS[:20]:
+            clock.now += 1.0
+            told.advance(trial, {"status": "ok"})
+        for trial in LONG[:9]:
+            clock.now += 2.0  # ten were planned
+            told.advance(trial, {"status": "ok"})
+        scale = 38.0 / 110.0
+        long = (9 * 2.0 + 10.0 * scale) / 10
+        assert told.seconds_left() == pytest.approx(long + 10 * (20.0 + scale) / 21)
 
 
 def test_what_was_done_before_is_no_measure(clock: Clock) -> None:
