@@ -6,9 +6,11 @@ width alone, never at the verdict, so that it does not favour one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments import claims, journal, statistics, tables
@@ -53,7 +55,11 @@ def choose(directory: Path, spare: list[Trial], specs: Iterable[Spec]) -> list[T
             if trial.experiment == spec.name
             and any(claims.concerns(claim, describe(trial), run.cores) for claim in asked)
         ]
-        replicate = min((trial.replicate for trial in useful), default=0)
-        chosen += [trial for trial in useful if trial.replicate == replicate]
+        # Widths fall with the root of the replicates: half of those that this asks for, but not more than half
+        # of those that there are, then look again.
+        excess = (wide["width"] / wide["wanted"]).max() ** 2 - 1
+        more = wide["n"].max() * min(excess, 1) / 2 if np.isfinite(excess) else 1
+        replicates = sorted({trial.replicate for trial in useful})[: max(1, math.ceil(more))]
+        chosen += [trial for trial in useful if trial.replicate in replicates]
     journal.replace(directory / FILE, table.to_csv(index=False, lineterminator="\n"))
     return chosen

@@ -1,0 +1,64 @@
+"""The committed reference run: its files follow from each other, and it cannot tell a backend from itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import claims, readme, statistics, tables, verify
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference"
+REPETITIONS = 20
+
+
+@pytest.fixture(scope="module")
+def run() -> tables.Run:
+    return tables.load(REFERENCE)
+
+
+def test_its_files_follow_from_each_other() -> None:
+    assert verify.problems(REFERENCE) == []
+
+
+def test_the_readme_says_what_it_says() -> None:
+    readme.update(REFERENCE, ROOT / "README.md", check=True)
+
+
+@pytest.mark.parametrize("backend", ["serial", "hogwild_threads"])
+def test_a_backend_is_not_told_apart_from_itself(run: tables.Run, backend: str) -> None:
+    second = {"backend": f"{backend}_again"}
+    pairs = tables.ratio(run, "seconds_per_epoch", second, {"backend": backend}, {"experiment": "control"})
+    pairs = pairs[pairs["disturbed"] == ""]
+    assert len(pairs) >= 10
+    slower = claims.Threshold(value="seconds_per_epoch", at_least=1.0, margin=0.02)
+    ratios, random = pairs["value"].to_numpy(float), np.random.default_rng(0)
+    verdicts = [slower.judge(statistics.median_interval(ratios))]
+    for _ in range(REPETITIONS):
+        # Pairs are drawn with replacement, and which of the two has the second name is drawn, too: the names
+        # mean nothing, so this is what another such run might have been.
+        drawn = random.choice(ratios, ratios.size) ** random.choice([-1.0, 1.0], ratios.size)
+        verdicts.append(slower.judge(statistics.median_interval(drawn)))
+    assert set(verdicts) == {"inconsistent"}  # neither slower nor faster, in any of them
+
+
+STEPPED = [
+    ("paper_svm", "rcv1", "step"),
+    ("paper_cuts", "abdomen", "abdomen_step"),
+    ("paper_cuts", "dblife", "dblife_step"),
+    ("paper_matrix_completion", "netflix", "netflix_step"),
+    ("paper_matrix_completion", "kdd", "kdd_step"),
+    ("paper_matrix_completion", "jumbo", "jumbo_step"),
+]
+
+
+@pytest.mark.parametrize(("experiment", "grid", "search"), STEPPED)
+def test_steps_of_the_paper_are_the_largest_that_converge(
+    run: tables.Run, experiment: str, grid: str, search: str
+) -> None:
+    tried = tables.select(run, {"experiment": experiment, "grid": search}).set_index("trial")
+    first = run.history.groupby("trial")["objective"].first().reindex(tried.index)
+    falls = (tried["objective"] < first) & (tried["status"] == "ok")
+    used = tables.select(run, {"experiment": experiment, "grid": grid})["step_size"].unique()
+    assert list(used) == [tried["step_size"][falls].max()]
+    assert not falls.all()  # a larger one was tried, and did not
