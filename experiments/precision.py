@@ -55,8 +55,8 @@ def choose(directory: Path, spare: list[Trial], specs: Iterable[Spec]) -> list[T
             if trial.experiment == spec.name
             and any(claims.concerns(claim, describe(trial), run.cores) for claim in asked)
         ]
-        # Widths fall with the root of the replicates: half of those that this asks for, but not more than half
-        # of those that there are, then look again.
+        # Widths fall with the root of the replicates: add half of those that this asks for, at most half of
+        # those that there are, then look again.
         excess = (wide["width"] / wide["wanted"]).max() ** 2 - 1
         more = wide["n"].max() * min(excess, 1) / 2 if np.isfinite(excess) else 1
         replicates = sorted({trial.replicate for trial in useful})[: max(1, math.ceil(more))]

@@ -1,11 +1,14 @@
 """The committed reference run: its files follow from each other, and it cannot tell a backend from itself."""
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from experiments import claims, readme, statistics, tables, verify
+from experiments import claims, plan, progress, readme, spec, statistics, tables, verify
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -62,3 +65,23 @@ def test_steps_of_the_paper_are_the_largest_that_converge(
     used = tables.select(run, {"experiment": experiment, "grid": grid})["step_size"].unique()
     assert list(used) == [tried["step_size"][falls].max()]
     assert not falls.all()  # a larger one was tried, and did not
+
+
+def test_the_time_left_is_told_within_a_fifth_after_a_third_of_the_run(
+    run: tables.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = spec.find([], "full")
+    took = run.trials.set_index("trial").sort_values("started_at")["total_seconds"]
+    planned = [trial for trial in plan.make(specs, run.cores) if trial.key in took.index]
+    keys = {trial.key: trial for trial in planned}
+    took = took[took.index.isin(keys)]  # without the replicates that were added
+    assert len(took) > 1_000
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    told = progress.Reporter(Console(file=io.StringIO()), planned, planned, plan.costs(specs, planned))
+    for key, seconds in took.items():
+        now[0] += seconds
+        told.advance(keys[str(key)], {"status": "ok"})
+        if now[0] >= took.sum() / 3:
+            break
+    assert told.seconds_left() == pytest.approx(took.sum() - now[0], rel=0.2)
