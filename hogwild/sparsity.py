@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from hogwild.compiling import compiled
 from hogwild.sampling import shuffled_order
 
-_BUDGET = 3_000_000_000  # visits of an example, or of 64 at once, on the way from example to example: seconds
-_BITS = 64
+_BUDGET = 1_000_000_000  # visits of an example, or of eight words of 64 at once: seconds
+_BITS, _AT_ONCE = 64, 8  # examples in a word, words that a core handles in about the time of one visit
 _BITSET_BYTES = 2**28  # for the sets of popular coordinates' examples
 _CONFIDENCE = 0.99
 
@@ -96,16 +96,16 @@ def sparsity_of(X: Any) -> Sparsity:
     """Return Ω, Δ and ρ of CSR rows; ρ exactly where that takes a few seconds, else from a sample."""
     examples, features = X.shape
     degrees = np.bincount(X.indices, minlength=features).astype(np.float64)
-    words = -(-examples // _BITS)
-    visits = degrees * np.minimum(degrees, words)  # of coordinates, one after another or 64 at a time
-    cost = float(visits.sum()) + examples * words
+    steps = -(-examples // (_BITS * _AT_ONCE))
+    visits = degrees * np.minimum(degrees, steps)  # one after another, or as sets
+    cost = float(visits.sum()) + examples * steps
     sample_size = examples if cost <= _BUDGET else max(1, int(examples * _BUDGET / cost))
     sample = X if sample_size == examples else X[np.sort(shuffled_order(examples, 0)[:sample_size])]
     by_column = sample.tocsc()
     words = -(-sample_size // _BITS)
     sampled = np.diff(by_column.indptr)
     popular = np.argsort(-sampled, kind="stable")[: max(1, _BITSET_BYTES // (8 * words))]
-    popular = popular[sampled[popular] > words]
+    popular = popular[sampled[popular] > words // _AT_ONCE]
     place = np.full(features, -1, np.int64)
     place[popular] = np.arange(popular.size)
     lists = (by_column.indptr, by_column.indices)
