@@ -4,6 +4,7 @@ import shutil
 import tempfile
 
 import hypothesis
+import pytest
 
 if "HOGWILD_CACHE_DIR" not in os.environ:
     # a cache of their own: tests must see what a new user sees, and leave nothing in the user's folders
@@ -11,3 +12,12 @@ if "HOGWILD_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["HOGWILD_CACHE_DIR"], ignore_errors=True)
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what may wait for ever without the compiler: exchanges are then two steps."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        reason = "a release of a lock can be overwritten between interpreted processes"
+        for item in items:
+            if "[locked_processes" in item.name or "[aig_processes" in item.name:
+                item.add_marker(pytest.mark.skip(reason=reason))

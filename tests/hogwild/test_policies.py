@@ -82,8 +82,6 @@ def test_a_worker_that_retires_hands_its_turn_to_the_next_that_is_left():
 
 @pytest.mark.parametrize("backend", SHARED)
 def test_four_times_more_workers_than_cores_finish(backend):
-    if config.DISABLE_JIT and backend in ("locked_processes", "aig_processes"):
-        pytest.skip("exchanges are not atomic between interpreted processes: a release can be overwritten")
     workers = 4 * len(os.sched_getaffinity(0))
     result = hogwild.minimize(
         problem(examples=500, features=20), backend=backend, workers=workers, epochs=3, step_size=0.01
