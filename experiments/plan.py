@@ -21,7 +21,16 @@ from experiments.workloads import Workload
 
 BASE_SEED = 20110628  # one for all experiments, so that they share data
 AXES = ("data", "order", "plan")
-SWEPT = ("backend", "workers", "sampling", "batch_size", "gradient_threshold", "gradient_delay", "epochs")
+SWEPT = (
+    "backend",
+    "workers",
+    "sampling",
+    "batch_size",
+    "gradient_threshold",
+    "gradient_delay",
+    "merge_every",
+    "epochs",
+)
 FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument", "pin")
 STEP = ("step_rule", "step_size", "step_parameter")
 TUNED_TO = 1e-2  # suboptimality, where a spec has no target of its own
@@ -55,6 +64,7 @@ class Trial:
     time_limit: float | None
     evaluations_per_epoch: int
     gradient_delay: float = 0.0
+    merge_every: int = 0  # adapted; the only value of backends without replicas
     instrument: bool = False
     pin: bool = True
     purpose: str = "report"
@@ -142,6 +152,8 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
         for chosen, step, cell in itertools.product(_product(grid.data), run.step_size, _product(axes)):
             if cell["backend"] in ALONE:
                 cell |= {"workers": 1, "sampling": PEERS.get(cell["backend"], cell["sampling"])}
+            if not cell["backend"].startswith("replicated"):
+                cell["merge_every"] = 0
             skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
             common = {**fixed, **cell, "skip": skip if cell["workers"] > limit else None}
             tuning = range(TUNING, TUNING + spec.size.tuning_replicates)

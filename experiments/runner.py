@@ -257,10 +257,12 @@ def _minimize(trial: Trial, problem: Any) -> Any:
         return peers.fit(
             problem, trial.backend, step_size=trial.step_size, epochs=trial.epochs, seed=trial.order_seed
         )
+    chosen = {name: getattr(trial, name) for name in OPTIONS}
+    chosen["backend"] = AGAIN.get(trial.backend, trial.backend)
+    chosen["merge_every"] = trial.merge_every or None
     return hogwild.minimize(
         problem,
-        **{name: getattr(trial, name) for name in OPTIONS}
-        | {"backend": AGAIN.get(trial.backend, trial.backend)},
+        **chosen,
         step_size=STEPS[trial.step_rule](trial.step_size, trial.step_parameter),
         initial_weights=None if trial.initial_weights == "default" else trial.initial_weights,
         seed=trial.order_seed,

@@ -112,6 +112,7 @@ class RunOptions(_Strict):
     batch_size: Many[PositiveInt] = [1]
     gradient_threshold: Many[NotNegative] = [0.0]
     gradient_delay: Many[NotNegative] = [0.0]
+    merge_every: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: adapted
     initial_weights: Literal["default", "normal"] = "default"
     target: Positive | None = None
     tolerance: Positive | None = None

@@ -24,6 +24,7 @@ RUN = [
     "batch_size",
     "gradient_threshold",
     "gradient_delay",
+    "merge_every",
     "epochs",
 ]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]

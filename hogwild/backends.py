@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from hogwild.guide_pool import PoolTeam
 from hogwild.policies import atomic, global_lock, private, turns, unguarded, variable_locks
+from hogwild.replicas import replicated
 from hogwild.teams import CallerTeam, ProcessTeam, ThreadTeam
 
 
@@ -37,14 +38,15 @@ TEAMS: dict[str, Any] = {
     "processes": ProcessTeam,
     "pool": PoolTeam,
 }
-# name -> maker of the policy for so many workers and variables
-POLICIES: dict[str, Callable[[int, int], Any]] = {
+# name -> maker of the policy for so many workers on a problem
+POLICIES: dict[str, Callable[[int, Any], Any]] = {
     "unguarded": unguarded,
     "atomic": atomic,
     "global_lock": global_lock,
     "variable_locks": variable_locks,
     "turns": turns,
     "private": private,
+    "replicated": replicated,
 }
 _EXACT, _RACY = "identical", "statistical"
 _ROWS = (
@@ -72,11 +74,19 @@ _ROWS = (
         _RACY,
         "threads that share the weights without a lock",
     ),
+    (
+        "replicated",
+        "threads",
+        "replicated",
+        _RACY,
+        "threads with replicas of the weights, merged every so many updates",
+    ),
     ("averaging", "threads", "private", _EXACT, "a whole run in each thread, averaged when evaluated"),
     ("locked_processes", "processes", "global_lock", _RACY, "the same as locked, with processes"),
     ("aig_processes", "processes", "variable_locks", _RACY, "the same as aig, with processes"),
     ("round_robin_processes", "processes", "turns", _RACY, "the same as round_robin, with processes"),
     ("atomic_processes", "processes", "atomic", _RACY, "the same as atomic, with processes"),
+    ("replicated_processes", "processes", "replicated", _RACY, "the same as replicated, with processes"),
     (
         "hogwild_processes",
         "processes",

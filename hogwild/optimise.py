@@ -13,8 +13,10 @@ from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
 from hogwild.delays import delay_of
 from hogwild.instruments import instrumented, observations
+from hogwild.policies import Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
+from hogwild.replicas import every
 from hogwild.result import Checkpoint, Result, Status
 from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
@@ -49,6 +51,7 @@ def minimize(
     evaluations_per_epoch: int = 1,
     gradient_delay: float = 0.0,
     instrument: bool = False,
+    merge_every: int | None = None,
     pin: bool = False,
     callback: Callable[[Checkpoint], Any] | None = None,
 ) -> Result:
@@ -87,6 +90,9 @@ def minimize(
     instrument : bool
         Observe lost writes, staleness, collisions and waiting (`Result.observations`). It takes time and
         memory; a run without it pays nothing. For compiled backends on shared weights, ``batch_size`` 1.
+    merge_every : int, optional
+        A worker's updates from one merge of its replica to the next, for the backends that have replicas; by
+        default as many as make merging a tenth of the work.
     pin : bool
         Bind each worker to a core of its own, as far as there are cores (Linux).
     callback : callable, optional
@@ -117,6 +123,12 @@ def minimize(
     batch_size = checks.integer("batch_size", batch_size, minimum=1)
     threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
     _check_combination(problem, chosen, batch_size, threshold, instrument)
+    if merge_every is not None:
+        merge_every = checks.integer("merge_every", merge_every, minimum=1)
+        if chosen.policy != "replicated":
+            raise ValueError(
+                f"merge_every is {merge_every}; the backend {backend!r} has no replicas to merge"
+            )
     delay = delay_of(gradient_delay)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
     limits = _Limits(
@@ -135,11 +147,12 @@ def minimize(
     layout = shuffled_order(problem.n_examples, order.seed) if isinstance(order, ShuffledOnce) else None
     block = block_size(batch_size, problem.nonzeros, problem.n_examples)
     record = problem.kernel_record(threshold, layout)
-    policy = POLICIES[chosen.policy](workers, problem.n_variables)
+    policy = POLICIES[chosen.policy](workers, problem)
+    if merge_every is not None:
+        policy = every(policy, merge_every)
+    weights = laid_out(policy, weights, workers)
     if instrument:
         policy = instrumented(policy, workers, problem.n_weights)
-    if chosen.policy == "private":
-        weights = np.tile(weights, (workers, 1))
     room = problem.room(batch_size)
     plan = Plan(record, policy, order, delay, weights, workers, batch_size, block, room)
     compile_seconds = warm_up(plan_for(plan, 0), step) if chosen.workers != "pool" else 0.0
@@ -215,7 +228,7 @@ class _Run:
     def _weights(self) -> np.ndarray:
         """Return the weights that count, while the workers are at rest and nobody races with it."""
         weights = np.array(self._team.weights)
-        return self._problem.settle(weights.mean(axis=0) if weights.ndim == 2 else weights)
+        return self._problem.settle(combined(self._team.policy, weights))
 
     def _evaluate(self) -> Checkpoint:
         begin = time.perf_counter()
@@ -227,7 +240,7 @@ class _Run:
         now = time.perf_counter()
         self._eval_seconds += now - begin
         done = int(self.updates.sum())
-        copies = len(self._team.weights) if self._team.weights.ndim == 2 else 1
+        copies = len(self._team.weights) if isinstance(self._team.policy, Private) else 1
         checkpoint = Checkpoint(
             done / self._problem.n_examples / copies,
             done,
@@ -282,7 +295,7 @@ def _check_combination(
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
     if not isinstance(instrument, bool):
         raise TypeError(f"instrument is {instrument!r}; it must be True or False")
-    if instrument and (backend.workers == "pool" or backend.policy == "private"):
+    if instrument and (backend.workers == "pool" or backend.policy in ("private", "replicated")):
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:
         raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")

@@ -5,6 +5,7 @@ nothing written), `lock` and `unlock` (around the writes of one example), `leave
 each component. Bodies that do nothing cost nothing.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from hogwild.compiling import compiled, generic, inlined
 from hogwild.updates import variable, variables
 
 _FREE, _TAKEN = 0, 1
-_LINE = 16  # int64 cells from one flag to the next: two cache lines
+LINE = 16  # int64 cells from one flag to the next: two cache lines
 
 
 class Unguarded(NamedTuple):
@@ -61,6 +62,11 @@ class Turns(NamedTuple):
     cells: Any  # int64: whose turn it is, then for each worker whether it is done, a flag to two cache lines
     workers: int
     worker: int
+
+    @property
+    def retiring(self) -> bool:
+        """A worker that ends its share must `retire`."""
+        return True
 
 
 @generic
@@ -108,14 +114,42 @@ def renew(policy: Any) -> Any:
     """Begin a segment, while all workers rest."""
 
 
-def placed(policy: Any, worker: int) -> Any:
-    """Return a worker's own copy of a policy, on the same cells."""
+@functools.singledispatch
+def placed(policy: Any, weights: Any, worker: int) -> tuple[Any, Any]:
+    """Return a worker's own copy of a policy, on the same cells, and the weights that it works on."""
     changes: dict[str, Any] = {}
     if "worker" in policy._fields:
         changes["worker"] = worker
     if "inner" in policy._fields:
-        changes["inner"] = placed(policy.inner, worker)
-    return policy._replace(**changes)
+        changes["inner"], weights = placed(policy.inner, weights, worker)
+    return policy._replace(**changes), weights
+
+
+@placed.register
+def _(policy: Private, weights: Any, worker: int) -> tuple[Any, Any]:
+    return policy, weights[worker]
+
+
+@functools.singledispatch
+def laid_out(policy: Any, weights: np.ndarray, workers: int) -> np.ndarray:
+    """Return the array that a run's workers share, all of them beginning with these weights."""
+    return weights
+
+
+@laid_out.register
+def _(policy: Private, weights: np.ndarray, workers: int) -> np.ndarray:
+    return np.tile(weights, (workers, 1))
+
+
+@functools.singledispatch
+def combined(policy: Any, weights: np.ndarray) -> np.ndarray:
+    """Return the weights that count, while all workers rest."""
+    return weights
+
+
+@combined.register
+def _(policy: Private, weights: np.ndarray) -> np.ndarray:
+    return weights.mean(axis=0)
 
 
 @enter.of(Unguarded, Private, Atomic, VariableLocks, Turns)
@@ -158,7 +192,8 @@ def _(policy, weights, coordinate, seen, change):
 
 
 @inlined
-def _take(cells: Any, index: Any) -> None:
+def acquire(cells: Any, index: Any) -> None:
+    """Take a spin lock."""
     spins = 0
     # look before reaching for the lock: an exchange takes the cache line away from its owner, a load does not
     while load(cells, index) == _TAKEN or exchange(cells, index, _TAKEN) == _TAKEN:
@@ -169,28 +204,34 @@ def _take(cells: Any, index: Any) -> None:
             spins = 0
 
 
+@inlined
+def release(cells: Any, index: Any) -> None:
+    """Free a spin lock that this worker holds."""
+    store_release(cells, index, _FREE)
+
+
 @enter.of(GlobalLock)
 def _(policy):
-    _take(policy.cell, 0)
+    acquire(policy.cell, 0)
 
 
 @leave.of(GlobalLock)
 def _(policy, touches):
-    store_release(policy.cell, 0, _FREE)
+    release(policy.cell, 0)
 
 
 @lock.of(VariableLocks)
 def _(policy, problem, example, start, end):
     first, last = variables(problem, start, end)
     for place in range(first, last):
-        _take(policy.cells, variable(problem, example, place))
+        acquire(policy.cells, variable(problem, example, place))
 
 
 @unlock.of(VariableLocks)
 def _(policy, problem, example, start, end):
     first, last = variables(problem, start, end)
     for place in range(first, last):
-        store_release(policy.cells, variable(problem, example, place), _FREE)
+        release(policy.cells, variable(problem, example, place))
 
 
 @await_turn.of(Turns)
@@ -207,7 +248,7 @@ def _(policy):
 @inlined
 def _pass_turn(policy: Any) -> None:
     following = (policy.worker + 1) % policy.workers
-    while following != policy.worker and load(policy.cells, (following + 1) * _LINE) == _TAKEN:
+    while following != policy.worker and load(policy.cells, (following + 1) * LINE) == _TAKEN:
         following = (following + 1) % policy.workers
     store_release(policy.cells, 0, following)
 
@@ -221,14 +262,14 @@ def _(policy, touches):
 def _(policy):
     # a worker leaves at its turn, or the one before it might hand the turn to a worker that is gone
     await_turn(policy)
-    store(policy.cells, (policy.worker + 1) * _LINE, _TAKEN)
+    store(policy.cells, (policy.worker + 1) * LINE, _TAKEN)
     _pass_turn(policy)
 
 
 @renew.of(Turns)
 def _(policy):
     for worker in range(policy.workers):
-        store(policy.cells, (worker + 1) * _LINE, _FREE)
+        store(policy.cells, (worker + 1) * LINE, _FREE)
     store_release(policy.cells, 0, 0)
 
 
@@ -238,41 +279,43 @@ def retire_worker(policy: Any) -> None:
     retire(policy)
 
 
-def takes_turns(policy: Any) -> bool:
-    """Return whether workers wait for each other, so that one that leaves must `retire_worker`."""
-    return isinstance(policy, Turns) or ("inner" in policy._fields and takes_turns(policy.inner))
+def retires(policy: Any) -> bool:
+    """Return whether a worker that ends its share of a segment must `retire_worker`."""
+    return getattr(policy, "retiring", False) or ("inner" in policy._fields and retires(policy.inner))
 
 
 def alone(policy: Any) -> Any:
     """Return the same kind of policy for a single worker, to compile with."""
-    return turns(1, 0) if isinstance(policy, Turns) else policy._replace(inner=alone(policy.inner))
+    if "inner" in policy._fields:
+        return policy._replace(inner=alone(policy.inner))
+    return turns(1, None) if isinstance(policy, Turns) else policy
 
 
-def unguarded(workers: int, variables: int) -> Unguarded:
+def unguarded(workers: int, problem: Any) -> Unguarded:
     """Return the policy without guards."""
     return Unguarded()
 
 
-def private(workers: int, variables: int) -> Private:
+def private(workers: int, problem: Any) -> Private:
     """Return the policy of private weights."""
     return Private()
 
 
-def atomic(workers: int, variables: int) -> Atomic:
+def atomic(workers: int, problem: Any) -> Atomic:
     """Return the policy of atomic adds."""
     return Atomic()
 
 
-def global_lock(workers: int, variables: int) -> GlobalLock:
+def global_lock(workers: int, problem: Any) -> GlobalLock:
     """Return a free global lock."""
-    return GlobalLock(np.zeros(_LINE, np.int64))
+    return GlobalLock(np.zeros(LINE, np.int64))
 
 
-def variable_locks(workers: int, variables: int) -> VariableLocks:
+def variable_locks(workers: int, problem: Any) -> VariableLocks:
     """Return free locks, one for each variable."""
-    return VariableLocks(np.zeros(variables, np.int32))
+    return VariableLocks(np.zeros(problem.n_variables, np.int32))
 
 
-def turns(workers: int, variables: int) -> Turns:
+def turns(workers: int, problem: Any) -> Turns:
     """Return the first worker's turn."""
-    return Turns(np.zeros((workers + 1) * _LINE, np.int64), workers, 0)
+    return Turns(np.zeros((workers + 1) * LINE, np.int64), workers, 0)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.kernels import run_batches, run_examples
-from hogwild.policies import Private, alone, placed, retire_worker, takes_turns
+from hogwild.policies import Private, alone, placed, retire_worker, retires
 from hogwild.sampling import ShuffledOnce
 from hogwild.steps import StepSize, in_epoch
 
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     policy: Any
     sampling: Any
     delay: Any
-    weights: Any  # of shape (n_weights,); private ones (workers, n_weights)
+    weights: Any  # as the policy has `laid_out` them; in a worker's own plan of shape (n_weights,)
     workers: int
     batch_size: int
     block: int  # updates between two looks at the clock and the stop flag
@@ -75,14 +75,12 @@ def scratch_for(plan: Plan) -> Scratch:
 
 
 def plan_for(plan: Plan, worker: int) -> Plan:
-    """Return a worker's own view of the plan: its place in the policy, its weights where they are private."""
-    own = plan._replace(policy=placed(plan.policy, worker))
-    if isinstance(plan.policy, Private):
-        sampling = plan.sampling
-        if not isinstance(sampling, ShuffledOnce):  # rows were laid out once for all
-            sampling = sampling._replace(seed=(sampling.seed + worker * _SEED_STEP) % 2**63)
-        own = own._replace(weights=plan.weights[worker], sampling=sampling)
-    return own
+    """Return a worker's own view of the plan: its place in the policy, the weights that it works on."""
+    policy, weights = placed(plan.policy, plan.weights, worker)
+    sampling = plan.sampling
+    if isinstance(policy, Private) and not isinstance(sampling, ShuffledOnce):  # rows were laid out for all
+        sampling = sampling._replace(seed=(sampling.seed + worker * _SEED_STEP) % 2**63)
+    return plan._replace(policy=policy, weights=weights, sampling=sampling)
 
 
 def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scratch) -> Report:
@@ -103,7 +101,7 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
             run_block(plan, step, segment.epoch, position, until, scratch)
             position = until
     finally:
-        if takes_turns(plan.policy):
+        if retires(plan.policy):
             retire_worker(plan.policy)
     return Report(position - begin, time.thread_time() - cpu, time.perf_counter_ns())
 
@@ -121,7 +119,7 @@ def warm_up(plan: Plan, step: StepSize) -> float:
     """Compile (or load) the kernels of a worker's plan without an update; return the seconds it took."""
     begin = time.perf_counter()
     run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))
-    if takes_turns(plan.policy):
+    if retires(plan.policy):
         retire_worker(alone(plan.policy))
     return time.perf_counter() - begin
 

@@ -333,6 +333,7 @@ def _trial(
         "weight_error_l2": last[9],
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
+        "merge_every": 0,
         "instrument": False,
         **_seen(cell, backend),
     }

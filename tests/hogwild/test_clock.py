@@ -18,6 +18,7 @@ UPDATE, SECOND = 1_000, 1_000_000_000  # nanoseconds
 EVALUATION, COMPILING, SETTING_UP, CALLBACK, COLLECTION = 1_000, 300, 200, 50, 10  # seconds
 EXAMPLES, EPOCHS = 480, 3  # 480 are whole shares of 3 workers and 4 evaluations
 IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.workers in ("caller", "threads")]
+SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in ("private", "replicated")]
 
 
 class VirtualClock:
@@ -163,7 +164,7 @@ def test_only_training_uses_up_the_time_limit(clock, monkeypatch, backend, evalu
 @pytest.mark.parametrize(
     ("backend", "options"),
     [(name, {"batch_size": size}) for name in IN_PROCESS for size in (1, 7)]
-    + [(name, {"instrument": True}) for name in IN_PROCESS if name != "averaging"],
+    + [(name, {"instrument": True}) for name in IN_PROCESS if name in SHARING],
 )
 def test_all_that_a_run_needs_is_compiled_when_it_starts(backend, options):
     loops = kernels.run_examples, kernels.run_batches, policies.retire_worker, teams.spin_until
