@@ -6,6 +6,8 @@ import numpy as np
 
 from hogwild.compiling import generic
 
+MARGIN = 2.0
+
 
 class SquaredLoss(NamedTuple):
     """``(margin - target)**2`` with derivative ``2 (margin - target)``: the tutorial's -2 Xᵀ(y - Xw)/b."""
@@ -53,6 +55,11 @@ def _(loss, slope):
 @rests.of(HingeLoss)
 def _(loss, slope):
     return slope == 0
+
+
+def mean_curvature(loss: Any) -> float:
+    """Return the second derivative by the margin, on average over margins from -2 to 2; a kink counts too."""
+    return float(derivative(loss, MARGIN, 1.0) - derivative(loss, -MARGIN, 1.0)) / (2 * MARGIN)
 
 
 def values(loss: Any, margins: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -325,6 +325,15 @@ class MatrixCompletion(Problem):
         """Return Ω, Δ and ρ of the entries, with rows and columns as variables: Ω is 2."""
         return sparsity_of_pairs(self.rows, self.n_rows + self.columns, self.n_variables)
 
+    def curvature(self) -> np.ndarray:
+        """Return ``2 mean|Z|`` times the share of the entries that a row or column has.
+
+        ``2 |R_v|²`` is the second derivative along L_u, and at a good fit ``|R_v|² ≈ |L_u| |R_v| ≈ |Z_uv|``.
+        """
+        degrees = np.concatenate([self.row_degrees, self.column_degrees])
+        per_row = (2 * np.abs(self.values).mean(dtype=np.float64) * degrees + self.mu) / self.n_examples
+        return np.repeat(per_row, self.rank)
+
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Ratings:
         """Return the entries as kernels see them, laid out in an order if one is given."""
         arrays = self.rows, self.columns, self.values

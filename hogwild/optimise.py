@@ -293,6 +293,11 @@ def _check_combination(
         raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
     if not linear and backend.workers == "pool":
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
+    if backend.policy == "replicated" and problem.curvature() is None:
+        raise ValueError(
+            f"backend is {backend.name!r}; merging replicas adds their moves, which leaves the constraints of "
+            f"{problem.name}"
+        )
     if not isinstance(instrument, bool):
         raise TypeError(f"instrument is {instrument!r}; it must be True or False")
     if instrument and (backend.workers == "pool" or backend.policy in ("private", "replicated")):

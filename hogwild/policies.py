@@ -152,6 +152,11 @@ def _(policy: Private, weights: np.ndarray) -> np.ndarray:
     return weights.mean(axis=0)
 
 
+@functools.singledispatch
+def paced(policy: Any, rate: float) -> None:
+    """Tell a worker's policy the step size of the updates that follow."""
+
+
 @enter.of(Unguarded, Private, Atomic, VariableLocks, Turns)
 @await_turn.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
 @retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)

@@ -77,6 +77,14 @@ class Problem:
         """Return Ω, Δ and ρ of the examples."""
         raise NotImplementedError
 
+    def curvature(self) -> np.ndarray | None:
+        """Return the objective's typical second derivative along each coordinate, shape (n_weights,).
+
+        How fast a worker's updates settle a coordinate decides how replicas are merged. None where they
+        cannot be: moves along constraints do not add up.
+        """
+        return None
+
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Any:
         """Return the data as kernels see them, the examples laid out in an order if one is given."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ from hogwild.policies import (
     laid_out,
     leave,
     lock,
+    paced,
     placed,
     release,
     renew,
@@ -28,7 +29,7 @@ from hogwild.policies import (
     waits,
 )
 
-FIRST_PERIOD, SHORTEST, LONGEST = 1_024, 16, 65_536  # updates from merge to merge
+SHORTEST, LONGEST = 16, 65_536  # updates from merge to merge
 MERGE_SHARE = 0.1  # of a worker's time, for merges, where the period adapts
 _LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
 
@@ -36,15 +37,19 @@ _LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
 class Replicated(NamedTuple):
     """Updates go to the worker's own replica, which is merged into the shared weights every so many of them.
 
-    Where a worker's move since its last merge and what the others have moved meanwhile have the same sign,
-    the larger of both counts, else their sum: workers that correct the same popular coordinate must not
-    correct it twice.
+    A merge composes what this worker and the others have done as if it had been done in turn. Along a
+    coordinate with curvature q, k steps of size γ shrink a distance by ``s = exp(-γ k q)``, so what the
+    others moved meanwhile counts s times: ``own + s (shared − base)``. Where s is 1, that is the sum of the
+    moves; where the replicas have settled within a period, s is 0, and what both corrected is corrected once.
+    What this worker has not touched is as the others left it.
     """
 
-    shared: Any  # of shape (n_weights,), these three
+    shared: Any  # of shape (n_weights,), these four
     own: Any
     base: Any  # the shared weights as this worker last saw them
+    curvature: Any  # of the objective along each coordinate
     cells: Any  # int64: the lock of the shared weights, then the cells of each worker
+    rates: Any  # float64: the step size of each worker
     adapts: bool  # the period, so that merges take their share of the time
     worker: int
 
@@ -57,8 +62,10 @@ class Replicated(NamedTuple):
 def replicated(workers: int, problem: Any) -> Replicated:
     """Return the policy; `placed` gives it its weights."""
     nothing = np.empty(0, problem.dtype)
-    cells = np.zeros((workers + 1) * LINE, np.int64)
-    return every(Replicated(nothing, nothing, nothing, cells, True, 0), FIRST_PERIOD)._replace(adapts=True)
+    cells, rates = np.zeros((workers + 1) * LINE, np.int64), np.zeros(workers * LINE)
+    curvature = problem.curvature().astype(problem.dtype)
+    policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, 0)
+    return every(policy, SHORTEST)._replace(adapts=True)
 
 
 def every(policy: Replicated, updates: int) -> Replicated:
@@ -83,6 +90,11 @@ def _(policy: Replicated, weights: Any, worker: int) -> tuple[Any, Any]:
 @combined.register
 def _(policy: Replicated, weights: np.ndarray) -> np.ndarray:
     return weights[0]
+
+
+@paced.register
+def _(policy: Replicated, rate: float) -> None:
+    policy.rates[policy.worker * LINE] = rate
 
 
 @enter.of(Replicated)
@@ -125,21 +137,23 @@ def _(policy):
 @compiled
 def merge(policy: Any) -> None:
     """Merge a worker's replica and the shared weights."""
+    at = (policy.worker + 1) * LINE
+    updates = policy.cells[at + _PERIOD] - policy.cells[at + _LEFT]
+    shared, own, base, curvature = policy.shared, policy.own, policy.base, policy.curvature
+    one = shared.dtype.type(1)
+    quarter = shared.dtype.type(policy.rates[policy.worker * LINE] * updates / 4)
     acquire(policy.cells, 0)
-    shared, own, base = policy.shared, policy.own, policy.base
     for coordinate in range(shared.size):
-        ours, theirs, before = own[coordinate], shared[coordinate], base[coordinate]
-        moved, others = ours - before, theirs - before
-        if moved * others > 0:
-            now = ours if abs(moved) > abs(others) else theirs
-        elif others == 0:
-            now = ours  # to the bit: a lone worker is serial
-        else:
-            now = theirs + moved
+        # (1 - x/4)^4 is at most exp(-x), close to it, and a few instructions that vectorise
+        left = max(one - quarter * curvature[coordinate], one - one)
+        left *= left
+        ours, before = own[coordinate], base[coordinate]
+        now = ours + (one if ours == before else left * left) * (shared[coordinate] - before)
         shared[coordinate] = now
         own[coordinate] = now
         base[coordinate] = now
     release(policy.cells, 0)
+    policy.cells[at + _LEFT] = policy.cells[at + _PERIOD]
 
 
 @compiled

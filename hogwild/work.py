@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.kernels import run_batches, run_examples
-from hogwild.policies import Private, alone, placed, retire_worker, retires
+from hogwild.policies import Private, alone, paced, placed, retire_worker, retires
 from hogwild.sampling import ShuffledOnce
-from hogwild.steps import StepSize, in_epoch
+from hogwild.steps import StepSize, in_epoch, step_at
+from hogwild.updates import count
 
 STOP = 0  # index of the stop flag in a team's flags
 _SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
@@ -98,6 +99,7 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     try:
         while position < end and not flags[STOP] and time.perf_counter_ns() < deadline:
             until = min(position + plan.block, end)
+            paced(plan.policy, step_at(step, segment.epoch + position / count(plan.problem)))
             run_block(plan, step, segment.epoch, position, until, scratch)
             position = until
     finally:

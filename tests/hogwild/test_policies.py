@@ -21,7 +21,7 @@ COMPILED = not config.DISABLE_JIT
 LOSSLESS = [
     name
     for name in SHARED
-    if hogwild.BACKENDS[name].policy != "unguarded"
+    if hogwild.BACKENDS[name].policy not in ("unguarded", "replicated")  # replicas do not add up by design
     and (COMPILED or hogwild.BACKENDS[name].workers == "threads")
 ]
 STEP = 2.0**-20  # sums of so few of them are exact
@@ -73,9 +73,9 @@ def test_round_robin_ends_and_loses_nothing_with_unequal_shares(backend, example
 def test_a_worker_that_retires_hands_its_turn_to_the_next_that_is_left():
     policy = turns(3, 0)
     for worker in (0, 1):
-        retire_worker(placed(policy, worker))
+        retire_worker(placed(policy, None, worker)[0])
     assert policy.cells[0] == 2
-    retire_worker(placed(policy, 2))
+    retire_worker(placed(policy, None, 2)[0])
     assert isinstance(policy, Turns)
     assert policy.cells[0] == 2
 
@@ -139,6 +139,8 @@ def test_all_policies_reach_the_same_objective(family):
 
     serial = reached("serial", 1)
     for backend in SHARED:
+        if family == "graph_cut" and hogwild.BACKENDS[backend].policy == "replicated":
+            continue  # an error, see test_replicas.py
         assert reached(backend, 2) == pytest.approx(serial, rel=0.01), backend
 
 

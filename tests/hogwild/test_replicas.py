@@ -1,5 +1,6 @@
 """Replicas: what a merge does to each coordinate, and when it happens."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 
 import hogwild
 from hogwild import replicas
-from hogwild.policies import LINE, combined, laid_out, leave, placed, retire
-from hogwild.replicas import FIRST_PERIOD, LONGEST, SHORTEST, Replicated
-from tests.hogwild.cases import problem
+from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
+from hogwild.policies import LINE, combined, laid_out, leave, paced, placed, retire
+from hogwild.replicas import LONGEST, SHORTEST, Replicated
+from tests.hogwild.cases import completion, grid_cut, problem
 
 SIZE = 12
 
@@ -25,24 +27,81 @@ def policies(workers: int, merge_every: int | None = None) -> tuple[list[Replica
     return [placed(policy, weights, worker)[0] for worker in range(workers)], weights
 
 
-def merged(shared: float, own: float, base: float) -> float:
-    """The slow, obvious twin."""
-    moved, others = own - base, shared - base
-    if moved * others > 0:
-        return own if abs(moved) > abs(others) else shared
-    return base + moved + others
-
-
-@given(arrays(np.float64, (3, SIZE), elements=st.floats(-8, 8, width=16)))
-def test_a_merge_counts_an_agreed_move_once_and_adds_opposed_ones(given_rows: np.ndarray) -> None:
-    (policy,), _ = policies(1)
+@given(
+    arrays(np.float64, (3, SIZE), elements=st.floats(-8, 8, width=16)),
+    arrays(np.float64, SIZE, elements=st.floats(0, 4, width=16)),
+    st.floats(0.125, 2),
+    st.integers(1, 5),
+)
+def test_a_merge_is_as_if_the_workers_had_worked_in_turn(
+    given_rows: np.ndarray, curvature: np.ndarray, rate: float, updates: int
+) -> None:
+    (policy,), _ = policies(1, merge_every=10)
+    policy = policy._replace(curvature=curvature)
     for row, values in zip((policy.shared, policy.own, policy.base), given_rows, strict=True):
         row[:] = values
+    paced(policy, rate)
+    for _ in range(updates):
+        leave(policy, 1)
     replicas.merge(policy)
-    expected = [merged(*map(float, cell)) for cell in given_rows.T]
+    shared, own, base = given_rows
+    left = np.maximum(1 - rate * updates * curvature / 4, 0) ** 4
+    expected = np.where(own == base, shared, own + left * (shared - base))
     assert policy.shared.tolist() == pytest.approx(expected)
     assert policy.shared.tolist() == policy.own.tolist() == policy.base.tolist()
     assert policy.cells[0] == 0  # the lock is free again
+    assert policy.cells[LINE + replicas._LEFT] == 10
+
+
+def test_two_that_settle_a_coordinate_settle_it_once() -> None:
+    """Both go from 0 to the optimum 1; the sum of their moves would be 2."""
+    for curvature, expected in ((0.0, 2.0), (1e3, 1.0)):
+        (one, other), _ = policies(2, merge_every=10)
+        for policy in (one, other):
+            policy.curvature[:] = curvature
+            policy.own[:] = 1.0
+            paced(policy, 1.0)
+            leave(policy, 1)
+        replicas.merge(one)
+        replicas.merge(other)
+        assert other.shared.tolist() == [expected] * SIZE
+
+
+@given(st.floats(0, 12))
+def test_what_is_left_of_a_move_is_close_to_the_exponential(contracted: float) -> None:
+    (policy,), _ = policies(1, merge_every=10)
+    policy.curvature[:], policy.shared[:], policy.own[:] = contracted, 1.0, 1.0
+    paced(policy, 1.0)
+    leave(policy, 1)
+    replicas.merge(policy)
+    assert 0 <= math.exp(-contracted) - (policy.shared[0] - 1.0) + 1e-12 < 0.08
+
+
+def test_the_curvature_of_least_squares_is_the_diagonal_of_its_hessian() -> None:
+    made = problem()
+    hessian = 2 * np.square(made.X.toarray()).mean(axis=0)
+    assert made.curvature().tolist() == pytest.approx(hessian.tolist())
+    assert problem(l2=60.0).curvature().tolist() == pytest.approx((hessian + 1).tolist())  # 120 examples
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(SquaredLoss(), 2.0), (LogisticLoss(), math.tanh(1.0) / 4), (HingeLoss(), 0.25)]
+)
+def test_the_mean_curvature_of_a_loss(loss: Any, expected: float) -> None:
+    assert mean_curvature(loss) == pytest.approx(expected)
+
+
+def test_a_factor_has_the_share_of_updates_that_its_row_or_column_has() -> None:
+    made = completion()
+    found = made.curvature().reshape(-1, made.rank)
+    assert found.shape[0] == made.n_rows + made.n_columns
+    assert found[:, 0].tolist() == found[:, 1].tolist()
+    assert found[: made.n_rows, 0].sum() == pytest.approx(2 * np.abs(made.values).mean())
+
+
+def test_constraints_do_not_survive_merges_so_there_are_none_on_them() -> None:
+    with pytest.raises(ValueError, match="backend is 'replicated'; .* leaves the constraints of graph_cut"):
+        hogwild.minimize(grid_cut(), backend="replicated")
 
 
 def test_workers_learn_of_each_other_at_merges() -> None:
@@ -77,21 +136,22 @@ def test_a_lone_worker_is_serial_to_the_bit(sampling: str) -> None:
 @pytest.mark.parametrize(
     ("worked", "merged_in", "period"),
     [
-        (900, 100, FIRST_PERIOD),  # a tenth already
-        (900, 150, FIRST_PERIOD * 3 // 2),
-        (900, 900, FIRST_PERIOD * 2),  # not more than doubled
-        (9_000, 100, FIRST_PERIOD // 2),
+        (900, 100, 400),  # a tenth already
+        (900, 150, 600),
+        (900, 900, 800),  # not more than doubled
+        (9_000, 100, 200),
     ],
 )
 def test_the_period_adapts_to_the_cost_of_merging(
     monkeypatch: pytest.MonkeyPatch, worked: int, merged_in: int, period: int
 ) -> None:
     merge_in_time = getattr(replicas.merge_in_time, "py_func", replicas.merge_in_time)
-    (policy,), _ = policies(1)
+    (policy,), _ = policies(1, merge_every=400)
+    policy = policy._replace(adapts=True)
     clock = iter([100, 200, 200 + worked, 200 + worked + merged_in])
     monkeypatch.setattr(replicas, "ticks", lambda: next(clock))
     merge_in_time(policy, LINE)
-    assert policy.cells[LINE + replicas._PERIOD] == FIRST_PERIOD  # nothing to measure before the first merge
+    assert policy.cells[LINE + replicas._PERIOD] == 400  # nothing to measure before the first merge
     merge_in_time(policy, LINE)
     assert policy.cells[LINE + replicas._PERIOD] == policy.cells[LINE + replicas._LEFT] == period
 
