@@ -295,8 +295,8 @@ def _check_combination(
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
     if backend.policy == "replicated" and problem.curvature() is None:
         raise ValueError(
-            f"backend is {backend.name!r}; merging replicas adds their moves, which leaves the constraints of "
-            f"{problem.name}"
+            f"backend is {backend.name!r}; merging replicas adds their moves, "
+            f"which leaves the constraints of {problem.name}"
         )
     if not isinstance(instrument, bool):
         raise TypeError(f"instrument is {instrument!r}; it must be True or False")

@@ -100,7 +100,7 @@ def test_a_factor_has_the_share_of_updates_that_its_row_or_column_has() -> None:
 
 
 def test_constraints_do_not_survive_merges_so_there_are_none_on_them() -> None:
-    with pytest.raises(ValueError, match="backend is 'replicated'; .* leaves the constraints of graph_cut"):
+    with pytest.raises(ValueError, match="leaves the constraints of graph_cut"):
         hogwild.minimize(grid_cut(), backend="replicated")
 
 
