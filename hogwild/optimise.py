@@ -11,6 +11,7 @@ import numpy as np
 
 from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
+from hogwild.choice import AUTO, choose
 from hogwild.delays import delay_of
 from hogwild.instruments import instrumented, observations
 from hogwild.policies import Private, combined, laid_out
@@ -65,7 +66,8 @@ def minimize(
     problem : Problem
         See `hogwild.problems`.
     backend : str
-        A name in `hogwild.BACKENDS`.
+        A name in `hogwild.BACKENDS`; or ``"auto"``: serial, Hogwild! threads or replicas, whichever a short
+        trial before the run finds the fastest here (`Result.reason`).
     workers : int, optional
         Default: 1 for serial, else the number of usable cores.
     step_size : float or a record of `hogwild.steps`
@@ -114,7 +116,8 @@ def minimize(
         raise TypeError(
             f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(…)"
         )
-    chosen = BACKENDS[checks.choice("backend", backend, BACKENDS)]
+    checks.choice("backend", backend, (*BACKENDS, AUTO))
+    chosen = BACKENDS["hogwild_threads" if backend == AUTO else backend]
     order = SAMPLINGS[checks.choice("sampling", sampling, SAMPLINGS)](
         _derived_seed(checks.integer("seed", seed), "order")
     )
@@ -122,7 +125,7 @@ def minimize(
     step = as_step(step_size)
     batch_size = checks.integer("batch_size", batch_size, minimum=1)
     threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
-    _check_combination(problem, chosen, batch_size, threshold, instrument)
+    _check_combination(problem, chosen, backend, batch_size, threshold, instrument)
     if merge_every is not None:
         merge_every = checks.integer("merge_every", merge_every, minimum=1)
         if chosen.policy != "replicated":
@@ -147,20 +150,34 @@ def minimize(
     layout = shuffled_order(problem.n_examples, order.seed) if isinstance(order, ShuffledOnce) else None
     block = block_size(batch_size, problem.nonzeros, problem.n_examples)
     record = problem.kernel_record(threshold, layout)
-    policy = POLICIES[chosen.policy](workers, problem)
-    if merge_every is not None:
-        policy = every(policy, merge_every)
-    weights = laid_out(policy, weights, workers)
-    if instrument:
-        policy = instrumented(policy, workers, problem.n_weights)
-    room = problem.room(batch_size)
-    plan = Plan(record, policy, order, delay, weights, workers, batch_size, block, room)
-    compile_seconds = warm_up(plan_for(plan, 0), step) if chosen.workers != "pool" else 0.0
-    cores: list[int | None] = [None] * workers
-    if pin:
-        available = usable_cores()
-        cores[: len(available)] = available[:workers]
-    team = TEAMS[chosen.workers](plan, step, cores)
+    compile_seconds = 0.0
+
+    def assemble(name: str, workers: int) -> tuple[Plan, Any]:
+        nonlocal compile_seconds
+        policy = POLICIES[BACKENDS[name].policy](workers, problem)
+        if merge_every is not None:
+            policy = every(policy, merge_every)
+        start = laid_out(policy, weights, workers)
+        if instrument:
+            policy = instrumented(policy, workers, problem.n_weights)
+        room = problem.room(batch_size)
+        plan = Plan(record, policy, order, delay, start, workers, batch_size, block, room)
+        if BACKENDS[name].workers != "pool":
+            compile_seconds += warm_up(plan_for(plan, 0), step)
+        cores: list[int | None] = [None] * workers
+        if pin:
+            available = usable_cores()
+            cores[: len(available)] = available[:workers]
+        return plan, TEAMS[BACKENDS[name].workers](plan, step, cores)
+
+    reason, team = "", None
+    if backend == AUTO:
+        names = ["hogwild_threads"] + ["replicated"] * (problem.curvature() is not None)
+        candidates = {"serial": 1} | (dict.fromkeys(names, workers) if workers > 1 else {})
+        choice = choose(candidates, assemble, step, problem.nonzeros, problem.n_examples, limits.epochs)
+        backend, team, workers, reason = choice
+    if team is None:
+        _, team = assemble(backend, workers)
     setup_seconds = time.perf_counter() - begin
     try:
         run = _Run(problem, team, workers, step, limits)
@@ -176,6 +193,7 @@ def minimize(
         status=run.status,
         message=run.message,
         backend=backend,
+        reason=reason,
         workers=workers,
         setup_seconds=setup_seconds,
         compile_seconds=compile_seconds,
@@ -284,7 +302,7 @@ class _Run:
 
 
 def _check_combination(
-    problem: Problem, backend: Backend, batch_size: int, threshold: float, instrument: Any
+    problem: Problem, backend: Backend, name: str, batch_size: int, threshold: float, instrument: Any
 ) -> None:
     linear = isinstance(problem, LinearProblem)
     if not linear and batch_size != 1:
@@ -300,6 +318,8 @@ def _check_combination(
         )
     if not isinstance(instrument, bool):
         raise TypeError(f"instrument is {instrument!r}; it must be True or False")
+    if instrument and name == AUTO:
+        raise ValueError("instrument is True; name a backend then, instead of 'auto'")
     if instrument and (backend.workers == "pool" or backend.policy in ("private", "replicated")):
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:

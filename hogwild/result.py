@@ -61,6 +61,8 @@ class Result:
     message : str
         Why the run ended, in words.
     backend : str
+    reason : str
+        Why this backend, where the choice was left to the run.
     workers : int
     setup_seconds : float
         Laying out rows, copying to shared memory, starting workers, compiling: everything before the first
@@ -84,6 +86,7 @@ class Result:
     updates: tuple[int, ...]
     cpu_seconds: tuple[float, ...]
     observations: Observations | None = None
+    reason: str = ""
 
     @property
     def train_seconds(self) -> float:

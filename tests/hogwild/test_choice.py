@@ -1,0 +1,131 @@
+"""The backend that a run chooses itself: by what a trial says, and without a trace of it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hogwild
+from hogwild import choice
+from hogwild.steps import Constant
+from tests.hogwild.cases import grid_cut, problem
+
+OPTIONS: dict[str, Any] = {"epochs": 3, "step_size": 0.05, "sampling": "shuffled_once", "seed": 1}
+
+
+class FakeTeam:
+    """Takes a known time for each segment, and leaves traces in its weights."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.weights, self.closed, self.segments = seconds, np.zeros(3), False, []
+
+    def run(self, segment: Any) -> tuple[float, list[Any]]:
+        self.weights += 1
+        self.segments.append(segment)
+        return self.seconds, []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], entries: int = 10**8) -> Any:
+    monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
+    teams = {name: FakeTeam(value) for name, value in seconds.items()}
+
+    def assemble(name: str, workers: int) -> Any:
+        assert workers == (1 if name == "serial" else 2)
+        return SimpleNamespace(weights=np.full(3, 7.0)), teams[name]
+
+    candidates = {name: 1 if name == "serial" else 2 for name in seconds}
+    return choice.choose(candidates, assemble, Constant(0.1), entries, 10**6, 1), teams
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [
+        ({"serial": 1.0, "hogwild_threads": 0.8, "replicated": 0.6}, "replicated"),
+        ({"serial": 1.0, "hogwild_threads": 0.6, "replicated": 0.8}, "hogwild_threads"),
+        ({"serial": 1.0, "hogwild_threads": 3.0, "replicated": 1.2}, "serial"),
+        ({"serial": 1.0, "hogwild_threads": 3.0, "replicated": 0.95}, "serial"),  # not worth it
+    ],
+)
+def test_the_fastest_is_chosen_unless_serial_is_about_as_fast(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], name: str
+) -> None:
+    found, teams = chosen(monkeypatch, seconds)
+    assert found.backend == name
+    assert found.workers == (1 if name == "serial" else 2)
+    assert found.reason.startswith(f"{name}: in ")
+    for other in teams:
+        assert teams[other].closed == (other != name)
+        assert len(teams[other].segments) == 1 + choice._TRIALS
+    assert found.team.weights.tolist() == [7.0] * 3  # the trial's traces are gone
+    assert teams["serial"].segments[0].end == 10**4  # updates with a million entries
+
+
+def test_little_work_and_single_cores_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"serial": 1.0, "hogwild_threads": 0.1}
+    found, _ = chosen(monkeypatch, seconds, entries=1000)
+    assert (found.backend, found.workers, found.team) == ("serial", 1, None)
+    assert "too little work" in found.reason
+    found, _ = chosen(monkeypatch, {"serial": 1.0})
+    assert found.reason == "serial: one worker is asked for"
+    monkeypatch.setattr(choice, "usable_cores", lambda: [3])
+    found = choice.choose({"serial": 1, "replicated": 2}, None, Constant(0.1), 10**9, 1, 1)  # type: ignore[arg-type]
+    assert found.reason == "serial: there is one core to use"
+
+
+def test_a_trial_that_fails_leaves_no_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
+    team = FakeTeam(1.0)
+
+    def assemble(name: str, workers: int) -> Any:
+        if name != "serial":
+            raise OSError("no more threads")
+        return SimpleNamespace(weights=np.zeros(3)), team
+
+    with pytest.raises(OSError, match="no more threads"):
+        choice.choose({"serial": 1, "replicated": 2}, assemble, Constant(0.1), 10**8, 10**6, 1)
+    assert team.closed
+
+
+@pytest.mark.parametrize("worth", [0.0, 1e9])
+def test_after_a_real_trial_the_run_begins_at_its_start(
+    monkeypatch: pytest.MonkeyPatch, worth: float
+) -> None:
+    monkeypatch.setattr(choice, "_LEAST_ENTRIES", 0)
+    monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(choice, "WORTH", worth)
+    case = problem()
+    case.solve()
+    result = hogwild.minimize(case, backend="auto", workers=2, **OPTIONS)
+    serial = hogwild.minimize(case, **OPTIONS)
+    assert result.history[0].objective == serial.history[0].objective
+    assert sum(result.updates) == 3 * case.n_examples
+    if worth:
+        assert (result.backend, result.workers) == ("serial", 1)
+        assert result.weights.tobytes() == serial.weights.tobytes()
+    else:
+        assert result.backend in ("hogwild_threads", "replicated")
+        assert len(result.updates) == 2
+        assert result.suboptimality < 1.5 * serial.suboptimality + 0.01
+    assert result.reason.startswith(f"{result.backend}: ")
+    assert serial.reason == ""
+
+
+def test_problems_with_constraints_have_a_choice_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_LEAST_ENTRIES", 0)
+    monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
+    result = hogwild.minimize(grid_cut(), backend="auto", workers=2, epochs=2, step_size=0.05)
+    assert result.backend in ("serial", "hogwild_threads")
+    assert "replicated" not in result.reason
+
+
+def test_what_auto_cannot_do_is_said_before_any_work() -> None:
+    with pytest.raises(ValueError, match="name a backend then, instead of 'auto'"):
+        hogwild.minimize(problem(), backend="auto", instrument=True)
+    with pytest.raises(ValueError, match="merge_every is 5; the backend 'auto' has no replicas"):
+        hogwild.minimize(problem(), backend="auto", merge_every=5)
+    with pytest.raises(ValueError, match="backend is 'mpi'; it must be one of aig, aig_processes, atomic, atomic_processes, auto, "):
+        hogwild.minimize(problem(), backend="mpi")
