@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hogwild.guide_pool import PoolTeam
-from hogwild.policies import atomic, global_lock, private, turns, unguarded, variable_locks
+from hogwild.policies import atomic, global_lock, padded, private, turns, unguarded, variable_locks
 from hogwild.replicas import replicated
 from hogwild.teams import CallerTeam, ProcessTeam, ThreadTeam
 
@@ -41,6 +41,7 @@ TEAMS: dict[str, Any] = {
 # name -> maker of the policy for so many workers on a problem
 POLICIES: dict[str, Callable[[int, Any], Any]] = {
     "unguarded": unguarded,
+    "padded": padded,
     "atomic": atomic,
     "global_lock": global_lock,
     "variable_locks": variable_locks,
@@ -74,6 +75,7 @@ _ROWS = (
         _RACY,
         "threads that share the weights without a lock",
     ),
+    ("hogwild_padded", "threads", "padded", _RACY, "the same, with a cache line for each weight"),
     (
         "replicated",
         "threads",

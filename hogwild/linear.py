@@ -49,6 +49,14 @@ class LinearRows(NamedTuple):
     threshold: Any
 
 
+def spread(rows: LinearRows, distance: int) -> LinearRows:
+    """Return the same rows for weights that lie so many cells apart; the indices are copied."""
+    penalty = rows.penalty
+    if isinstance(penalty, DegreeScaled):
+        penalty = DegreeScaled(np.repeat(penalty.slopes, distance))
+    return rows._replace(indices=rows.indices * np.uint32(distance), penalty=penalty)
+
+
 @generic
 def penalty_slope(penalty: Any, coordinate: Any, weight: Any) -> Any:
     """Return the derivative of the penalty by one touched weight."""

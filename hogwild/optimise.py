@@ -14,7 +14,8 @@ from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
 from hogwild.choice import AUTO, choose
 from hogwild.delays import delay_of
 from hogwild.instruments import instrumented, observations
-from hogwild.policies import Private, combined, laid_out
+from hogwild.linear import spread
+from hogwild.policies import PADDING, Padded, Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
 from hogwild.replicas import every
@@ -161,7 +162,10 @@ def minimize(
         if instrument:
             policy = instrumented(policy, workers, problem.n_weights)
         room = problem.room(batch_size)
-        plan = Plan(record, policy, order, delay, start, workers, batch_size, block, room)
+        room, rows = problem.room(batch_size), record
+        if isinstance(policy, Padded):
+            room, rows = room * PADDING, spread(record, PADDING)
+        plan = Plan(rows, policy, order, delay, start, workers, batch_size, block, room)
         if BACKENDS[name].workers != "pool":
             compile_seconds += warm_up(plan_for(plan, 0), step)
         cores: list[int | None] = [None] * workers
@@ -309,7 +313,7 @@ def _check_combination(
         raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
     if not linear and threshold != 0:
         raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
-    if not linear and backend.workers == "pool":
+    if not linear and (backend.workers == "pool" or backend.policy == "padded"):
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
     if backend.policy == "replicated" and problem.curvature() is None:
         raise ValueError(
@@ -320,7 +324,9 @@ def _check_combination(
         raise TypeError(f"instrument is {instrument!r}; it must be True or False")
     if instrument and name == AUTO:
         raise ValueError("instrument is True; name a backend then, instead of 'auto'")
-    if instrument and (backend.workers == "pool" or backend.policy in ("private", "replicated")):
+    if backend.policy == "padded" and problem.n_weights >= 2**32 // PADDING:
+        raise ValueError(f"backend is {backend.name!r}; {problem.n_weights} weights cannot lie so far apart")
+    if instrument and (backend.workers == "pool" or backend.policy in ("private", "padded", "replicated")):
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:
         raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")

@@ -25,11 +25,16 @@ from hogwild.compiling import compiled, generic, inlined
 from hogwild.updates import variable, variables
 
 _FREE, _TAKEN = 0, 1
+PADDING = 16  # cells from one weight to the next: a cache line or two, which are fetched in pairs
 LINE = 16  # int64 cells from one flag to the next: two cache lines
 
 
 class Unguarded(NamedTuple):
     """Read, add, write, while others do the same: Hogwild! as everybody runs it (no compare-and-swap)."""
+
+
+class Padded(NamedTuple):
+    """Unguarded, with a cache line for each weight: what is left of the traffic is true sharing."""
 
 
 class Atomic(NamedTuple):
@@ -141,6 +146,11 @@ def _(policy: Private, weights: np.ndarray, workers: int) -> np.ndarray:
     return np.tile(weights, (workers, 1))
 
 
+@laid_out.register
+def _(policy: Padded, weights: np.ndarray, workers: int) -> np.ndarray:
+    return np.repeat(weights, PADDING)
+
+
 @functools.singledispatch
 def combined(policy: Any, weights: np.ndarray) -> np.ndarray:
     """Return the weights that count, while all workers rest."""
@@ -152,31 +162,36 @@ def _(policy: Private, weights: np.ndarray) -> np.ndarray:
     return weights.mean(axis=0)
 
 
+@combined.register
+def _(policy: Padded, weights: np.ndarray) -> np.ndarray:
+    return weights[::PADDING]
+
+
 @functools.singledispatch
 def paced(policy: Any, rate: float) -> None:
     """Tell a worker's policy the step size of the updates that follow."""
 
 
-@enter.of(Unguarded, Private, Atomic, VariableLocks, Turns)
-@await_turn.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
-@retire.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
-@renew.of(Unguarded, Private, Atomic, VariableLocks, GlobalLock)
+@enter.of(Unguarded, Padded, Private, Atomic, VariableLocks, Turns)
+@await_turn.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)
+@retire.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)
+@renew.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)
 def _(policy):
     pass
 
 
-@lock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
-@unlock.of(Unguarded, Private, Atomic, GlobalLock, Turns)
+@lock.of(Unguarded, Padded, Private, Atomic, GlobalLock, Turns)
+@unlock.of(Unguarded, Padded, Private, Atomic, GlobalLock, Turns)
 def _(policy, problem, example, start, end):
     pass
 
 
-@leave.of(Unguarded, Private, Atomic, VariableLocks)
+@leave.of(Unguarded, Padded, Private, Atomic, VariableLocks)
 def _(policy, touches):
     pass
 
 
-@waits.of(Unguarded, Private, Atomic)
+@waits.of(Unguarded, Padded, Private, Atomic)
 def _(policy):
     return False
 
@@ -186,7 +201,7 @@ def _(policy):
     return True
 
 
-@add.of(Unguarded, Private, GlobalLock, VariableLocks, Turns)
+@add.of(Unguarded, Padded, Private, GlobalLock, VariableLocks, Turns)
 def _(policy, weights, coordinate, seen, change):
     store(weights, coordinate, seen + change)
 
@@ -299,6 +314,11 @@ def alone(policy: Any) -> Any:
 def unguarded(workers: int, problem: Any) -> Unguarded:
     """Return the policy without guards."""
     return Unguarded()
+
+
+def padded(workers: int, problem: Any) -> Padded:
+    """Return the policy of weights far apart."""
+    return Padded()
 
 
 def private(workers: int, problem: Any) -> Private:
