@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_info
 
 import hogwild
 from experiments import machine
+from experiments.limits import line_transfer
 from experiments.machine import CONTROL_GROUPS, begin, control_groups, end, text, together, usable_cores
 from hogwild.compiling import compiled, config
 
@@ -57,6 +58,7 @@ def environment(run: str, preset: str, command: str) -> dict[str, Any]:
             "l3_bytes": _known(lambda: cache_bytes(3, cores[0])),
             "memory_bytes": _known(lambda: int(psutil.virtual_memory().total)),
             "streaming_bytes_per_second": _known(streaming) or {"one_core": None, "all_cores": None},
+            "line_transfer_seconds": _known(line_transfer),
             "container": _known(container_limits),
         },
         "spin": {

@@ -75,7 +75,7 @@ def execute(trial: Trial) -> Outcome:
         **built.columns,
         **result.history[-1]._asdict(),
         "status": str(result.status),
-        "reason": "" if result.status == hogwild.Status.OK else result.message,
+        "reason": result.reason if result.status == hogwild.Status.OK else result.message,
         "setup_seconds": result.setup_seconds,
         "compile_seconds": result.compile_seconds,
         "cpu_seconds": sum(result.cpu_seconds),

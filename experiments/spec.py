@@ -28,6 +28,7 @@ from pydantic import (
 import hogwild
 from experiments import workloads
 from experiments.peers import AGAIN, PEERS
+from hogwild.choice import AUTO
 
 SPECS = Path(__file__).parent / "specs"
 PRESETS = ("smoke", "quick", "full")
@@ -104,7 +105,7 @@ class Step(_Strict):
 class RunOptions(_Strict):
     """The options of :func:`hogwild.minimize` that a grid sets; the lists are swept."""
 
-    backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, *PEERS, *AGAIN])]]
+    backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, AUTO, *PEERS, *AGAIN])]]
     workers: Many[Workers] = [1]
     sampling: Many[Literal["with_replacement", "fresh_permutation", "shuffled_once"]] = ["fresh_permutation"]
     step_size: Many[Annotated[Step, AsTable]] = [Step(rule="constant", initial=[0.1])]

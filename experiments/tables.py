@@ -31,7 +31,10 @@ KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
 FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
-ORDER = "serial locked hogwild_threads hogwild_processes atomic aig round_robin averaging pool".split()
+ORDER = (
+    "serial locked hogwild_threads hogwild_padded hogwild_processes replicated auto atomic aig round_robin "
+    "averaging pool"
+).split()
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {
     "seconds_per_epoch": "an epoch",

@@ -28,6 +28,9 @@ FAMILIES = {
     "averaging": "replication:averaging",
     "collisions": "concurrency:collisions",
     "sampling": "concurrency:sampling",
+    "coherence": "coherence:popularity",
+    "merge_period": "coherence:merge_period",
+    "roofline": "coherence:roofline",
 }
 NAMES = tuple(FAMILIES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers

@@ -21,7 +21,7 @@ from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 FINGERPRINT = "0f1e2d3c4b5a6978"
 FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
-EXPERIMENTS = (*FIRST, *PAPER, "gradient_delay", "averaging", "collisions", "sampling")
+EXPERIMENTS = (*FIRST, *PAPER, "gradient_delay", "averaging", "collisions", "sampling", "coherence")
 TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,
@@ -35,6 +35,9 @@ NS = {
     "aig": 6.0,
     "round_robin": 60.0,
     "averaging": 4.0,
+    "hogwild_padded": 4.5,
+    "replicated": 4.0,
+    "auto": 4.0,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
 }
@@ -85,6 +88,7 @@ def write(
             "l2_bytes": 2**21,
             "l3_bytes": 2**25,
             "streaming_bytes_per_second": {"one_core": 8e9, "all_cores": 12e9},
+            "line_transfer_seconds": 1.2e-7,
         },
         "fingerprint": FINGERPRINT,
         "software": {
@@ -221,6 +225,16 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         orders = ("with_replacement", "fresh_permutation", "shuffled_once")
         for grid, problem in (("hinge", "hinge"), ("completion", "matrix_completion"), ("cut", "graph_cut")):
             add(grid, rcv1 | {"problem": problem}, backend=("serial",), sampling=orders)
+    if experiment == "coherence":
+        logistic = rcv1 | {"problem": "logistic", "dataset": "synthetic", "sampling": "shuffled_once"}
+        names = ("serial", "hogwild_threads", "hogwild_padded", "atomic", "replicated")
+        for exponent in (0.0, 0.5, 1.0, 1.5):
+            data = logistic | {"zipf_exponent": exponent, "crowded": exponent / 3}
+            add("popularity", data, backend=names, workers=(cores,))
+        add("period", logistic, backend=names[:1])
+        add("period", logistic, backend=names[-1:], workers=(cores,), merge_every=(0, 16, 256, 4096, 65_536))
+        for grid in ("rcv1", "uniform", "python"):
+            add(grid, logistic, backend=("serial", "replicated", "auto"), workers=(cores,))
     return cells
 
 
@@ -254,7 +268,8 @@ def _trial(
         float(cell.get("crowded", 0.0)),
     )
     tuning, copies = cell.get("purpose") == "tune", workers if backend == "averaging" else 1
-    cost = NS[backend] * (0.4 if cell["sampling"] == "shuffled_once" and backend == "serial" else 1.0)
+    streams = cell["sampling"] == "shuffled_once" and backend in ("serial", "replicated", "auto")
+    cost = NS[backend] * (0.4 if streams else 1.0)
     together = min(workers, 2)
     one_at_a_time = backend in ("locked", "pool", "round_robin")
     speed = 1.0 if one_at_a_time else 1 + (together - 1) * gain * (1 - 2 * min(crowded, 0.6))
@@ -333,7 +348,7 @@ def _trial(
         "weight_error_l2": last[9],
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
-        "merge_every": 0,
+        "merge_every": cell.get("merge_every", 0),
         "instrument": False,
         **_seen(cell, backend),
     }

@@ -7,7 +7,27 @@ import pytest
 from experiments import claims, statistics, tables
 from tests.experiments import fake_run
 
-PARALLEL = {"G1", "G2", "G3", "G4", "H3", "F20", "H9", "K3", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "A2"}
+PARALLEL = {
+    "G1",
+    "G2",
+    "G3",
+    "G4",
+    "H3",
+    "F20",
+    "H9",
+    "K3",
+    "P1",
+    "P2",
+    "P3",
+    "P4",
+    "P5",
+    "P6",
+    "P7",
+    "A2",
+    "C1",
+    "C2",
+    "C3",
+}
 
 
 def verdicts(directory: Path, **options: object) -> dict[str, str]:

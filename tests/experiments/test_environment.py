@@ -21,7 +21,7 @@ from hogwild.compiling import config
 KEYS = {
     "": "run preset command started_at machine spin software git fingerprint",
     "machine": """cpu_model logical_cores physical_cores usable_cores affinity smt governor l1d_bytes l2_bytes
-        l3_bytes memory_bytes streaming_bytes_per_second container""",
+        l3_bytes memory_bytes streaming_bytes_per_second line_transfer_seconds container""",
     "spin": "nanoseconds_per_iteration efficiency",
     "software": """python gil platform kernel numba_cpu llvm packages all_packages blas hogwild_source""",
     "git": "commit dirty",
