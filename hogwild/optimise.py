@@ -20,7 +20,7 @@ from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
 from hogwild.replicas import every
 from hogwild.result import Checkpoint, Result, Status
-from hogwild.sampling import SAMPLINGS, ShuffledOnce, shuffled_order
+from hogwild.sampling import SAMPLINGS, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
 from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
 
@@ -72,7 +72,8 @@ def minimize(
     workers : int, optional
         Default: 1 for serial, else the number of usable cores.
     step_size : float or a record of `hogwild.steps`
-    sampling : {"fresh_permutation", "shuffled_once", "with_replacement"}
+    sampling : {"fresh_permutation", "shuffled_once", "shuffled_blocks", "with_replacement"}
+        See `hogwild.sampling`.
     epochs : int
     batch_size : int
         Examples whose gradients are averaged into one update step; counted as that many updates.
@@ -148,7 +149,8 @@ def minimize(
         problem.solve()
 
     begin = time.perf_counter()
-    layout = shuffled_order(problem.n_examples, order.seed) if isinstance(order, ShuffledOnce) else None
+    shuffled = isinstance(order, ShuffledOnce | ShuffledBlocks)
+    layout = shuffled_order(problem.n_examples, order.seed) if shuffled else None
     block = block_size(batch_size, problem.nonzeros, problem.n_examples)
     record = problem.kernel_record(threshold, layout)
     compile_seconds = 0.0

@@ -16,10 +16,9 @@ from tests.hogwild.twins import epoch_twin, permutation_twin
 
 def order_of(sampling, examples, seed, epoch):
     record = SAMPLINGS[sampling](_derived_seed(seed, "order"))
-    if sampling == "shuffled_once":
-        return shuffled_order(examples, record.seed)
-    key = np.uint64(epoch_key(record.seed, epoch))
-    return examples_at(record, examples, key, 0, examples)
+    order = examples_at(record, examples, np.uint64(epoch_key(record.seed, epoch)), 0, examples)
+    # rows that were laid out in an order of their own
+    return shuffled_order(examples, record.seed)[order] if sampling.startswith("shuffled") else order
 
 
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
@@ -87,6 +86,16 @@ def test_a_fresh_permutation_is_a_permutation_and_equals_its_twin(count, seed, e
     order = examples_at(record, count, key, 0, count).tolist()
     assert sorted(order) == list(range(count))
     assert order[:50] == permutation_twin(count, int(key))[:50]
+
+
+@given(count=st.integers(1, 700), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 1000))
+def test_blocks_of_neighbours_come_in_an_order_that_is_new_in_every_epoch(count, seed, epoch):
+    key = epoch_key(seed, epoch)
+    order = examples_at(SAMPLINGS["shuffled_blocks"](seed), count, np.uint64(key), 0, count).tolist()
+    begins = [64 * block for block in permutation_twin(count // 64, int(key))]
+    rows = [begin + row for begin in begins for row in range(64)] + list(range(count // 64 * 64, count))
+    assert order == [(row + int(key)) % count for row in rows]
+    assert sorted(order) == list(range(count))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 17, 40])

@@ -22,10 +22,9 @@ def test_serial_equals_the_twin(sampling, rank, mu):
         case, step_size=0.05, epochs=1, sampling=sampling, seed=6, initial_weights=start
     )
     record = SAMPLINGS[sampling](_derived_seed(6, "order"))
-    if sampling == "shuffled_once":
-        order = shuffled_order(case.n_examples, record.seed)
-    else:
-        order = examples_at(record, case.n_examples, np.uint64(epoch_key(record.seed, 0)), 0, case.n_examples)
+    order = examples_at(record, case.n_examples, np.uint64(epoch_key(record.seed, 0)), 0, case.n_examples)
+    if sampling.startswith("shuffled"):  # rows that were laid out in an order of their own
+        order = shuffled_order(case.n_examples, record.seed)[order]
     factors = completion_twin(case.rows, case.columns, case.values, *case.factors(start), mu, order, 0.05)
     np.testing.assert_allclose(result.weights, np.concatenate(factors).ravel(), rtol=1e-9, atol=1e-12)
 
