@@ -3,6 +3,7 @@
 import gc
 import itertools
 import math
+import reprlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,18 +14,21 @@ from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
 from hogwild.choice import AUTO, choose
 from hogwild.delays import delay_of
+from hogwild.dual import dual_rows
 from hogwild.instruments import instrumented, observations
 from hogwild.linear import spread
 from hogwild.policies import PADDING, Padded, Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
-from hogwild.replicas import every
+from hogwild.replicas import Replicated, adding, every
 from hogwild.result import Checkpoint, Result, Status
 from hogwild.sampling import SAMPLINGS, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
 from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
+METHODS = ("sgd", "sdca")
+DEFAULT_STEP = 0.1
 _SEED_AXES = {"order": 0, "start": 1}
 
 
@@ -38,9 +42,10 @@ class _Limits(NamedTuple):
 def minimize(
     problem: Problem,
     *,
+    method: str = "sgd",
     backend: str = "serial",
     workers: int | None = None,
-    step_size: Any = 0.1,
+    step_size: Any = None,
     sampling: str = "fresh_permutation",
     epochs: int = 20,
     batch_size: int = 1,
@@ -57,7 +62,7 @@ def minimize(
     pin: bool = False,
     callback: Callable[[Checkpoint], Any] | None = None,
 ) -> Result:
-    """Minimise a problem by stochastic gradient descent.
+    """Minimise a problem by stochastic gradient descent or stochastic dual coordinate ascent.
 
     All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early; how many
     there are changes neither the examples nor, but for races, the updates.
@@ -66,12 +71,18 @@ def minimize(
     ----------
     problem : Problem
         See `hogwild.problems`.
+    method : {"sgd", "sdca"}
+        ``"sdca"`` (`hogwild.dual`) has no step size and goes on to any accuracy, but slowly in one fixed
+        order. It is for linear models with ``l2 > 0`` from their own start, without mini-batches or a
+        threshold; not for the backends `averaging` and `pool`, nor for several workers with replacement, who
+        might move one dual variable at once.
     backend : str
         A name in `hogwild.BACKENDS`; or ``"auto"``: serial, Hogwild! threads or replicas, whichever a short
         trial before the run finds the fastest here (`Result.reason`).
     workers : int, optional
         Default: 1 for serial, else the number of usable cores.
-    step_size : float or a record of `hogwild.steps`
+    step_size : float or a record of `hogwild.steps`, optional
+        Default: 0.1. For the method `sgd` alone.
     sampling : {"fresh_permutation", "shuffled_once", "shuffled_blocks", "with_replacement"}
         See `hogwild.sampling`.
     epochs : int
@@ -118,16 +129,19 @@ def minimize(
         raise TypeError(
             f"problem is a {type(problem).__name__}; make one with hogwild.problems.<Problem>.from_data(…)"
         )
+    dual = checks.choice("method", method, METHODS) == "sdca"
     checks.choice("backend", backend, (*BACKENDS, AUTO))
     chosen = BACKENDS["hogwild_threads" if backend == AUTO else backend]
     order = SAMPLINGS[checks.choice("sampling", sampling, SAMPLINGS)](
         _derived_seed(checks.integer("seed", seed), "order")
     )
     workers = _checked_workers(workers, chosen)
-    step = as_step(step_size)
+    step = as_step(DEFAULT_STEP if step_size is None else step_size)
     batch_size = checks.integer("batch_size", batch_size, minimum=1)
     threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
     _check_combination(problem, chosen, backend, batch_size, threshold, instrument)
+    if dual:
+        _check_dual(problem, chosen, workers, sampling, step_size, batch_size, threshold, initial_weights)
     if merge_every is not None:
         merge_every = checks.integer("merge_every", merge_every, minimum=1)
         if chosen.policy != "replicated":
@@ -158,15 +172,18 @@ def minimize(
     def assemble(name: str, workers: int) -> tuple[Plan, Any]:
         nonlocal compile_seconds
         policy = POLICIES[BACKENDS[name].policy](workers, problem)
+        if dual and isinstance(policy, Replicated):
+            policy = adding(policy)
         if merge_every is not None:
             policy = every(policy, merge_every)
         start = laid_out(policy, weights, workers)
         if instrument:
             policy = instrumented(policy, workers, problem.n_weights)
-        room = problem.room(batch_size)
         room, rows = problem.room(batch_size), record
         if isinstance(policy, Padded):
             room, rows = room * PADDING, spread(record, PADDING)
+        if dual and isinstance(problem, LinearProblem):  # as checked above
+            rows = dual_rows(rows, problem.l2)
         plan = Plan(rows, policy, order, delay, start, workers, batch_size, block, room)
         if BACKENDS[name].workers != "pool":
             compile_seconds += warm_up(plan_for(plan, 0), step)
@@ -182,6 +199,9 @@ def minimize(
         candidates = {"serial": 1} | (dict.fromkeys(names, workers) if workers > 1 else {})
         choice = choose(candidates, assemble, step, problem.nonzeros, problem.n_examples, limits.epochs)
         backend, team, workers, reason = choice
+    if dual and team is not None:  # its trial has moved the dual variables
+        team.close()
+        team = None
     if team is None:
         _, team = assemble(backend, workers)
     setup_seconds = time.perf_counter() - begin
@@ -332,6 +352,32 @@ def _check_combination(
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:
         raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")
+
+
+def _check_dual(
+    problem: Problem,
+    backend: Backend,
+    workers: int,
+    sampling: str,
+    step_size: Any,
+    batch_size: int,
+    threshold: float,
+    initial_weights: Any,
+) -> None:
+    if not isinstance(problem, LinearProblem):
+        raise ValueError(f"method is 'sdca'; it is for linear models, not for {problem.name}")
+    if backend.workers == "pool" or backend.policy == "private":
+        raise ValueError(f"method is 'sdca'; it is not for the backend {backend.name!r}")
+    for name, given, allowed in (
+        ("l2", problem.l2, problem.l2 > 0 or "above 0"),
+        ("step_size", step_size, step_size is None or "left out"),
+        ("batch_size", batch_size, batch_size == 1 or "1"),
+        ("gradient_threshold", threshold, threshold == 0 or "0"),
+        ("initial_weights", initial_weights, initial_weights is None or "None"),
+        ("sampling", sampling, workers == 1 or sampling != "with_replacement" or "without replacement"),
+    ):
+        if allowed is not True:
+            raise ValueError(f"{name} is {reprlib.repr(given)}; for the method 'sdca' it must be {allowed}")
 
 
 def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:

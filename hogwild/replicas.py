@@ -31,6 +31,7 @@ from hogwild.policies import (
 
 SHORTEST, LONGEST = 16, 65_536  # updates from merge to merge
 MERGE_SHARE = 0.1  # of a worker's time, for merges, where the period adapts
+MERGES = 8  # of a worker in an epoch, at least
 _LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
 
 
@@ -51,6 +52,7 @@ class Replicated(NamedTuple):
     cells: Any  # int64: the lock of the shared weights, then the cells of each worker
     rates: Any  # float64: the step size of each worker
     adapts: bool  # the period, so that merges take their share of the time
+    longest: int  # period
     worker: int
 
     @property
@@ -64,7 +66,8 @@ def replicated(workers: int, problem: Any) -> Replicated:
     nothing = np.empty(0, problem.dtype)
     cells, rates = np.zeros((workers + 1) * LINE, np.int64), np.zeros(workers * LINE)
     curvature = problem.curvature().astype(problem.dtype)
-    policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, 0)
+    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (MERGES * workers)))
+    policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, longest, 0)
     return every(policy, SHORTEST)._replace(adapts=True)
 
 
@@ -73,6 +76,11 @@ def every(policy: Replicated, updates: int) -> Replicated:
     cells = np.array(policy.cells)
     cells[LINE + _LEFT :: LINE] = cells[LINE + _PERIOD :: LINE] = updates
     return policy._replace(cells=cells, adapts=False)
+
+
+def adding(policy: Replicated) -> Replicated:
+    """Return the policy for updates whose sum counts, however far each went: dual coordinate ascent."""
+    return policy._replace(curvature=np.zeros_like(policy.curvature))
 
 
 @laid_out.register
@@ -167,6 +175,6 @@ def merge_in_time(policy: Any, at: int) -> None:
         worked = max(began - cells[at + _SINCE], 1)
         wanted = (ended - began) * (1 - MERGE_SHARE) / (MERGE_SHARE * worked)
         period = cells[at + _PERIOD] * min(max(wanted, 0.5), 2.0)  # step by step: one measurement is noise
-        cells[at + _PERIOD] = np.int64(min(max(period, SHORTEST), LONGEST))
+        cells[at + _PERIOD] = np.int64(min(max(period, SHORTEST), policy.longest))
     cells[at + _SINCE] = ended
     cells[at + _LEFT] = cells[at + _PERIOD]

@@ -147,7 +147,7 @@ def test_the_period_adapts_to_the_cost_of_merging(
 ) -> None:
     merge_in_time = getattr(replicas.merge_in_time, "py_func", replicas.merge_in_time)
     (policy,), _ = policies(1, merge_every=400)
-    policy = policy._replace(adapts=True)
+    policy = policy._replace(adapts=True, longest=LONGEST)
     clock = iter([100, 200, 200 + worked, 200 + worked + merged_in])
     monkeypatch.setattr(replicas, "ticks", lambda: next(clock))
     merge_in_time(policy, LINE)
