@@ -159,10 +159,12 @@ def paper(directory: Directory) -> None:
 
 
 def _show(trials: list[Any]) -> None:
-    plain = ("key", "experiment", "grid", "backend", "sampling", "epochs")
+    plain = ("key", "experiment", "grid", "method", "backend", "sampling", "epochs")
     table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:
-        what, step = trial.workload, "tuned" if trial.step_size is None else f"{trial.step_size:g}"
+        what, step = trial.workload, "tuned" if trial.tuned_on else "none"
+        if trial.step_size is not None:
+            step = f"{trial.step_size:g}"
         if trial.step_parameter is not None:
             step += f" {trial.step_rule} {trial.step_parameter:g}"
         data = " ".join(f"{name}={value}" for name, value in what.data)

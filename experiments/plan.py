@@ -22,6 +22,7 @@ from experiments.workloads import Workload
 BASE_SEED = 20110628  # one for all experiments, so that they share data
 AXES = ("data", "order", "plan")
 SWEPT = (
+    "method",
     "backend",
     "workers",
     "sampling",
@@ -42,6 +43,7 @@ class Trial:
     """One cell of one grid in one replicate: everything that decides its outcome, and nothing else.
 
     ``tuned_on`` holds the keys of the tuning trials that decide the step size, which is not known before.
+    The method ``sdca`` has none.
     """
 
     experiment: str
@@ -65,6 +67,7 @@ class Trial:
     evaluations_per_epoch: int
     gradient_delay: float = 0.0
     merge_every: int = 0  # adapted; the only value of backends without replicas
+    method: str = "sgd"
     instrument: bool = False
     pin: bool = True
     purpose: str = "report"
@@ -152,6 +155,8 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
         for chosen, step, cell in itertools.product(_product(grid.data), run.step_size, _product(axes)):
             if cell["backend"] in ALONE:
                 cell |= {"workers": 1, "sampling": PEERS.get(cell["backend"], cell["sampling"])}
+            if cell["backend"] in PEERS:
+                cell["method"] = "sgd"
             if not cell["backend"].startswith("replicated"):
                 cell["merge_every"] = 0
             skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
@@ -162,7 +167,11 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
                 for initial, parameter in itertools.product(step.initial, step.parameters)
             ]
             place = functools.partial(_place, grid, what, chosen)
-            if not step.tune:
+            unknown: dict[str, Any] = dict.fromkeys(STEP)
+            stepless = cell["method"] == "sdca"
+            if stepless:
+                candidates = [unknown]
+            if stepless or not step.tune:
                 yield from (Trial(**common, **place(replicate), **candidate) for candidate in candidates)
                 continue
             # its time to the target is all that a tuning trial is run for
@@ -174,7 +183,6 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
             yield from trials
             common["target"] = own
             tuned_on = tuple(trial.key for trial in trials)
-            unknown: dict[str, Any] = dict.fromkeys(STEP)
             yield Trial(**common, **place(replicate), **unknown, tuned_on=tuned_on)
 
 

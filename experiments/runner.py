@@ -252,18 +252,19 @@ def _attempt(
 
 
 def _minimize(trial: Trial, problem: Any) -> Any:
-    assert trial.step_size is not None  # settled
     if trial.backend in peers.PEERS:
+        assert trial.step_size is not None  # settled
         return peers.fit(
             problem, trial.backend, step_size=trial.step_size, epochs=trial.epochs, seed=trial.order_seed
         )
     chosen = {name: getattr(trial, name) for name in OPTIONS}
     chosen["backend"] = AGAIN.get(trial.backend, trial.backend)
     chosen["merge_every"] = trial.merge_every or None
+    if trial.step_size is not None:  # sdca has none
+        chosen["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
     return hogwild.minimize(
         problem,
         **chosen,
-        step_size=STEPS[trial.step_rule](trial.step_size, trial.step_parameter),
         initial_weights=None if trial.initial_weights == "default" else trial.initial_weights,
         seed=trial.order_seed,
     )

@@ -107,7 +107,10 @@ class RunOptions(_Strict):
 
     backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, AUTO, *PEERS, *AGAIN])]]
     workers: Many[Workers] = [1]
-    sampling: Many[Annotated[str, _one_of("sampling", lambda: hogwild.sampling.SAMPLINGS)]] = ["fresh_permutation"]
+    method: Many[Literal["sgd", "sdca"]] = ["sgd"]
+    sampling: Many[Annotated[str, _one_of("sampling", lambda: hogwild.sampling.SAMPLINGS)]] = [
+        "fresh_permutation"
+    ]
     step_size: Many[Annotated[Step, AsTable]] = [Step(rule="constant", initial=[0.1])]
     epochs: Many[PositiveInt] = [10]
     batch_size: Many[PositiveInt] = [1]

@@ -17,6 +17,7 @@ TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
 RUN = [
+    "method",
     "backend",
     "workers",
     "sampling",

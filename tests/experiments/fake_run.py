@@ -349,6 +349,7 @@ def _trial(
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
         "merge_every": cell.get("merge_every", 0),
+        "method": "sgd",
         "instrument": False,
         **_seen(cell, backend),
     }

@@ -116,6 +116,26 @@ def test_serial_and_peers_have_one_worker_and_peers_their_own_order(tmp_path: Pa
     }
 
 
+def test_dual_ascent_is_planned_once_whatever_the_steps_and_never_for_peers(tmp_path: Path) -> None:
+    text = SMALL.replace(
+        'backend = ["serial",', 'method = ["sgd", "sdca"]\nbackend = ["serial", "sklearn_sgd",'
+    )
+    planned = trials(tmp_path, text.replace("replicates = 2", "replicates = 1"))
+    ascent = [trial for trial in planned if trial.method == "sdca"]
+    assert sorted((t.backend, t.workers) for t in ascent) == [
+        ("hogwild_threads", 1),
+        ("hogwild_threads", 4),
+        ("serial", 1),
+    ]
+    assert {(t.step_rule, t.step_size, t.step_parameter) for t in ascent} == {(None, None, None)}
+    assert len(planned) == 3 + 3 * (3 + 1)
+
+
+def test_dual_ascent_is_not_tuned(tmp_path: Path) -> None:
+    planned = trials(tmp_path, TUNED.replace('backend = ["serial",', 'method = "sdca"\nbackend = ["serial",'))
+    assert {(t.purpose, t.step_size, t.tuned_on) for t in planned} == {("report", None, ())}
+
+
 def test_every_cell_is_planned_once(tmp_path: Path) -> None:
     planned = trials(tmp_path, preset="quick")
     assert (

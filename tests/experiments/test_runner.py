@@ -360,6 +360,14 @@ def test_every_option_of_a_trial_reaches_the_library(field: str) -> None:
     assert plain != changed
 
 
+def test_dual_ascent_is_run_without_a_step_size() -> None:
+    stepless = {"method": "sdca", "step_rule": None, "step_size": None, "step_parameter": None}
+    trial = replace(TRIAL, workload=replace(WORKLOAD, l2=30.0), epochs=30)
+    sgd, ascent = (runner.execute(each).columns for each in (trial, replace(trial, **stepless)))
+    assert ascent["status"] == "ok"
+    assert abs(ascent["suboptimality"]) < 1e-9 < sgd["suboptimality"]
+
+
 def test_held_out_examples_give_a_test_error() -> None:
     data = (
         ("n_examples", 300),

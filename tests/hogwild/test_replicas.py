@@ -160,6 +160,7 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
     merge_in_time = getattr(replicas.merge_in_time, "py_func", replicas.merge_in_time)
     for step, limit in ((1, SHORTEST), (10**6, LONGEST)):
         (policy,), _ = policies(1)
+        policy = policy._replace(longest=LONGEST)
         now = [10**9]
 
         def clock(step: int = step, now: list[int] = now) -> int:
@@ -170,6 +171,13 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
         for _ in range(20):
             merge_in_time(policy, LINE)
         assert policy.cells[LINE + replicas._PERIOD] == limit
+
+
+def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
+    (policy,), _ = policies(1)
+    assert policy.longest == SHORTEST  # 120 examples
+    large = replicas.replicated(2, problem(examples=3200, features=SIZE))
+    assert large.longest == 200
 
 
 def test_what_has_no_replicas_cannot_merge_them() -> None:
