@@ -36,8 +36,8 @@ NS = {
     "round_robin": 60.0,
     "averaging": 4.0,
     "hogwild_padded": 4.5,
-    "replicated": 4.0,
-    "auto": 4.0,
+    "replicated": 3.4,
+    "auto": 3.4,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
 }
