@@ -59,7 +59,7 @@ def solve(loss: Any, X: Any, y: np.ndarray, l2: float) -> Optimum:
         For the hinge loss without a penalty, whose minimum has no certificate here.
     """
     begin = time.perf_counter()
-    X, y = X.astype(np.float64), y.astype(np.float64)
+    X, y = X.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
     if isinstance(loss, HingeLoss):
         if l2 == 0:
             raise ValueError(

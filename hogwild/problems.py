@@ -8,11 +8,13 @@ import scipy.sparse as sp
 
 from hogwild import checks, losses
 from hogwild.datasets.record import content_hash
+from hogwild.datasets.rows import BLOCK, assembled, blocks_of, counts
 from hogwild.graph_cuts import GraphCut
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
 from hogwild.matrix_completion import MatrixCompletion
 from hogwild.optimum import Optimum, solve
 from hogwild.problem import Problem, square_sum
+from hogwild.shared import mapping_of
 from hogwild.sparsity import Sparsity, sparsity_of
 
 _MOST_FEATURES = 2**31 - 1
@@ -54,6 +56,8 @@ class LinearProblem(Problem):
     ) -> Self:
         """Check the data and make a problem of them; nothing is copied that is canonical already.
 
+        Memory-mapped rows (`hogwild.datasets.open_rows`) are read once and never copied.
+
         Parameters
         ----------
         X : sparse array or matrix, or array_like, of shape (n_examples, n_features)
@@ -72,11 +76,14 @@ class LinearProblem(Problem):
         """
         X = _checked_rows(X, _precision(X, dtype))
         examples, features = (f"({size},) to go with X" for size in X.shape)
-        y = cls._checked_targets(checks.vector("y", y, examples, X.shape[0]).astype(np.float64))
+        y = checks.vector("y", y, examples, X.shape[0])
+        y = cls._checked_targets(y if y.dtype == X.dtype else y.astype(np.float64))
         if true_weights is not None:
             true_weights = checks.vector("true_weights", true_weights, features, X.shape[1])
             true_weights = true_weights.astype(np.float64)
-        return cls(X, y.astype(X.dtype), checks.real("l2", l2, "a number of at least 0"), true_weights)
+        return cls(
+            X, y.astype(X.dtype, copy=False), checks.real("l2", l2, "a number of at least 0"), true_weights
+        )
 
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
@@ -85,7 +92,7 @@ class LinearProblem(Problem):
     @functools.cached_property
     def degrees(self) -> np.ndarray:
         """d_u: the number of examples with each feature, shape (n_features,)."""
-        return np.bincount(self.X.indices, minlength=self.n_features)
+        return counts(self.X.indices, self.n_features)
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -95,9 +102,17 @@ class LinearProblem(Problem):
     def objective(self, weights: np.ndarray) -> float:
         """Return the objective at weights of shape (n_features,), summed in float64."""
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = losses.values(self.loss, self.X @ weights.astype(self.dtype, copy=False), self.y).mean()
+            vector = weights.astype(self.dtype, copy=False)
+            loss = sum(
+                losses.values(self.loss, rows @ vector, self.y[first:last]).sum()
+                for first, last, rows in blocks_of(self.X)
+            )
             touched = weights[self.degrees > 0].astype(np.float64) if self.l2 else np.zeros(1)
-            return float(loss + self.l2 / self.n_examples * square_sum(touched))
+            return float(loss / self.n_examples + self.l2 / self.n_examples * square_sum(touched))
+
+    def margins(self, weights: np.ndarray) -> np.ndarray:
+        """Return x·w of each example at weights of shape (n_features,)."""
+        return np.concatenate([rows @ weights for _, _, rows in blocks_of(self.X)])
 
     def _find_optimum(self) -> Optimum:
         return solve(self.loss, self.X, self.y, self.l2)
@@ -134,8 +149,9 @@ class LinearProblem(Problem):
         if self.l2:
             penalty = DegreeScaled((2 * self.l2 / np.maximum(self.degrees, 1)).astype(self.dtype))
         chosen: Any = LargeComponents(self.dtype.type(threshold)) if threshold else EveryComponent()
-        starts = X.indptr.astype(np.int64, copy=False).view(np.uint64)
-        return LinearRows(starts, X.indices.view(np.uint32), X.data, y, self.loss, penalty, chosen)
+        starts = X.indptr.view(np.uint32 if X.indptr.itemsize == 4 else np.uint64)
+        columns = X.indices.astype(np.int32, copy=False).view(np.uint32)  # SciPy's copies may be wider
+        return LinearRows(starts, columns, X.data, y, self.loss, penalty, chosen)
 
     def __repr__(self) -> str:
         return (
@@ -151,17 +167,17 @@ class LeastSquares(LinearProblem):
 
     def errors(self, weights: np.ndarray) -> dict[str, float]:
         """Return the mean absolute residual."""
-        return {"mean_absolute_residual": float(np.abs(self.X @ weights - self.y).mean())}
+        return {"mean_absolute_residual": float(np.abs(self.margins(weights) - self.y).mean())}
 
 
 class _Classifier(LinearProblem):
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
-        labels = set(np.unique(y).tolist())
-        if labels <= {-1.0, 1.0}:
+        if ((y == -1) | (y == 1)).all():
             return y
-        if labels <= {0.0, 1.0}:
-            return 2 * y - 1
+        if ((y == 0) | (y == 1)).all():
+            return 2 * y.astype(np.float64) - 1
+        labels = set(np.unique(y).tolist())
         shown = ", ".join(f"{label:g}" for label in sorted(labels)[:5])
         raise ValueError(
             f"y holds the labels {shown}{', …' if len(labels) > 5 else ''}; allowed are -1 and +1, or 0 and 1"
@@ -169,7 +185,7 @@ class _Classifier(LinearProblem):
 
     def errors(self, weights: np.ndarray) -> dict[str, float]:
         """Return the share of labels that the sign of the margin gets wrong (zero counts as -1)."""
-        predicted = np.where(self.X @ weights > 0, 1, -1)
+        predicted = np.where(self.margins(weights) > 0, 1, -1)
         return {"error_rate": float((predicted != self.y).mean())}
 
 
@@ -218,18 +234,57 @@ def _checked_rows(X: Any, dtype: np.dtype) -> Any:
         raise ValueError(f"X has shape {X.shape}; it must have at least one example and one feature")
     if X.shape[1] > _MOST_FEATURES:
         raise ValueError(f"X has {X.shape[1]} features; at most {_MOST_FEATURES} are possible")
-    if sp.issparse(X) and X.format == "csr":
-        try:
-            sp.csr_array(X).check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(f"X is not a valid CSR array of shape {X.shape}: {error}") from None
-    rows = sp.csr_array(X, dtype=dtype)
-    if not np.isfinite(rows.data).all():
-        raise ValueError("X holds NaN or infinity; all entries must be finite")
-    if not rows.has_canonical_format or (rows.data == 0).any():
+    if not (sp.issparse(X) and X.format == "csr"):
+        X = sp.csr_array(X, dtype=dtype)
+    mapped = any(mapping_of(part) is not None for part in (X.indptr, X.indices, X.data))
+    if mapped and (X.data.dtype != dtype or X.indices.dtype != np.int32):
+        raise ValueError(
+            f"X is memory-mapped, with {X.data.dtype} values and {X.indices.dtype} indices; it must be as "
+            f"hogwild.datasets.save_rows writes it, here with {dtype} values and int32 indices"
+        )
+    rows = assembled(X.data.astype(dtype, copy=False), X.indices, X.indptr, X.shape)
+    canonical = _is_canonical(rows)
+    used = slice(int(rows.indptr[-1]))
+    rows.data, rows.indices = rows.data[used], rows.indices[used]
+    if mapped and not canonical:
+        raise ValueError(
+            "X is memory-mapped and not canonical; each row must have sorted and distinct indices and no "
+            "explicit zeros, as hogwild.datasets.save_rows writes it"
+        )
+    if not canonical:
         rows = rows.copy()  # the caller's array stays as it is
         rows.sum_duplicates()
         rows.eliminate_zeros()
     if rows.indices.dtype != np.int32:
         rows.indices = rows.indices.astype(np.int32)
+    if rows.indptr.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
+        rows.indptr = rows.indptr.astype(np.int64)
     return rows
+
+
+def _is_canonical(X: Any) -> bool:
+    """Check CSR rows and return whether they are sorted, without duplicates and explicit zeros.
+
+    One pass over the data, without a temporary array of their size.
+    """
+    shape = f"X is not a valid CSR array of shape {X.shape}"
+    pointers = X.indptr
+    sizes = (pointers.size - 1, X.indices.size, X.data.size)
+    if sizes[0] != X.shape[0] or pointers[0] != 0 or not pointers[-1] <= sizes[1] == sizes[2]:
+        raise ValueError(
+            f"{shape}: it has {sizes[0] + 1} row pointers from {pointers[0]} to {pointers[-1]}, "
+            f"{sizes[1]} indices and {sizes[2]} values"
+        )
+    for first in range(0, X.shape[0], BLOCK):
+        if (np.diff(pointers[first : first + BLOCK + 1]) < 0).any():
+            raise ValueError(f"{shape}: its row pointers decrease")
+    canonical = True
+    for _, _, rows in blocks_of(X):
+        try:
+            rows.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"{shape}: {error}") from None
+        if not np.isfinite(rows.data).all():
+            raise ValueError("X holds NaN or infinity; all entries must be finite")
+        canonical = canonical and bool(rows.has_canonical_format) and bool(rows.data.all())
+    return canonical

@@ -34,7 +34,13 @@ class FreshPermutation(NamedTuple):
 
 
 class ShuffledOnce(NamedTuple):
-    """The rows are shuffled once, when the run is set up, and then streamed in that order in every epoch."""
+    """The rows are copied in a random order when the run is set up, and then streamed in every epoch."""
+
+    seed: int = 0
+
+
+class AsStored(NamedTuple):
+    """The rows are streamed as they lie in every epoch, without a copy; whatever order they have tells."""
 
     seed: int = 0
 
@@ -54,6 +60,7 @@ SAMPLINGS: dict[str, Any] = {
     "fresh_permutation": FreshPermutation,
     "shuffled_once": ShuffledOnce,
     "shuffled_blocks": ShuffledBlocks,
+    "as_stored": AsStored,
 }
 
 
@@ -112,9 +119,9 @@ def _(sampling, count, key, position):
     return permuted(position, np.uint64(count), key)
 
 
-@example.of(ShuffledOnce)
+@example.of(ShuffledOnce, AsStored)
 def _(sampling, count, key, position):
-    return np.uint64(position)  # the rows themselves were reordered
+    return np.uint64(position)  # the rows themselves were reordered, or are not to be
 
 
 @example.of(ShuffledBlocks)
@@ -136,7 +143,7 @@ def _(sampling):
     return True
 
 
-@scattered.of(ShuffledOnce, ShuffledBlocks)
+@scattered.of(ShuffledOnce, ShuffledBlocks, AsStored)
 def _(sampling):
     return False
 

@@ -1,5 +1,6 @@
 """Records of arrays in one anonymous block of shared memory: nothing to unlink, nothing to leak."""
 
+import io
 import mmap
 import os
 import pickle
@@ -7,11 +8,36 @@ import tempfile
 from multiprocessing import reduction, util
 from typing import Any
 
+import numpy as np
+
 _ALIGNMENT = 128  # two cache lines, so that no two arrays share one
 
 
+def mapping_of(array: Any) -> np.memmap | None:
+    """Return the read-only map of a file that an array is a view of, None for any other array."""
+    while isinstance(array, np.ndarray) and not isinstance(array.base, mmap.mmap):
+        array = array.base
+    read_only = isinstance(array, np.memmap) and array.mode == "r" and array.filename is not None
+    return array if read_only else None
+
+
+class _Pickler(pickle.Pickler):
+    """Maps of files are mapped again where a record arrives, instead of being copied."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        whole = mapping_of(thing) if isinstance(thing, np.ndarray) else None
+        if whole is None or not thing.flags.c_contiguous:
+            return NotImplemented
+        offset = whole.offset + thing.ctypes.data - whole.ctypes.data
+        return _mapped, (whole.filename, thing.dtype, offset, thing.shape)
+
+
+def _mapped(file: Any, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(np.memmap(file, dtype, "r", offset, shape))
+
+
 class Shared:
-    """A handle of a record whose arrays were copied into shared memory.
+    """A handle of a record whose arrays were copied into shared memory, but for maps of files.
 
     `open` returns the record with its arrays as views of the block, in this process or in a child that was
     given the handle as an argument. The block is a file without a name, so it is gone with its last process,
@@ -26,7 +52,9 @@ class Shared:
     def __init__(self, record: Any) -> None:
         buffers: list[pickle.PickleBuffer] = []
         # protocol 5 hands out every array's memory instead of copying it into the stream
-        self._skeleton = pickle.dumps(record, protocol=5, buffer_callback=buffers.append)
+        skeleton = io.BytesIO()
+        _Pickler(skeleton, protocol=5, buffer_callback=buffers.append).dump(record)
+        self._skeleton = skeleton.getvalue()
         self._places: list[tuple[int, int]] = []
         end = 0
         for buffer in buffers:

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from hogwild.compiling import compiled
+from hogwild.datasets.rows import counts, taken
 from hogwild.sampling import shuffled_order
 
 _BUDGET = 1_000_000_000  # visits of an example, or of eight words of 64 at once: seconds
@@ -95,12 +96,12 @@ def _neighbourhoods(
 def sparsity_of(X: Any) -> Sparsity:
     """Return Ω, Δ and ρ of CSR rows; ρ exactly where that takes a few seconds, else from a sample."""
     examples, features = X.shape
-    degrees = np.bincount(X.indices, minlength=features).astype(np.float64)
+    degrees = counts(X.indices, features).astype(np.float64)
     steps = -(-examples // (_BITS * _AT_ONCE))
     visits = degrees * np.minimum(degrees, steps)  # one after another, or as sets
     cost = float(visits.sum()) + examples * steps
     sample_size = examples if cost <= _BUDGET else max(1, int(examples * _BUDGET / cost))
-    sample = X if sample_size == examples else X[np.sort(shuffled_order(examples, 0)[:sample_size])]
+    sample = X if sample_size == examples else taken(X, np.sort(shuffled_order(examples, 0)[:sample_size]))
     by_column = sample.tocsc()
     words = -(-sample_size // _BITS)
     sampled = np.diff(by_column.indptr)

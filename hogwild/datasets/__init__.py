@@ -14,13 +14,14 @@ from hogwild.datasets.graphs import Graph, entity_graph, load_dimacs, load_edges
 from hogwild.datasets.ratings import Ratings, jumbo_twin, kdd_twin, load_ratings, low_rank, netflix_twin
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.source_code import python_source
+from hogwild.datasets.stored import RowsWriter, convert_svmlight, open_rows, save_rows, shuffle_rows
 from hogwild.datasets.tutorial import guide
 from hogwild.datasets.twin import rcv1_twin
 
 NAMES: dict[str, Callable[..., Any]] = {
     maker.__name__: maker
     for maker in (
-        *(guide, synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1),
+        *(guide, synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1, open_rows),
         *(low_rank, jumbo_twin, netflix_twin, kdd_twin, load_ratings),
         *(voxel_image, entity_graph, load_edges, load_dimacs),
     )
@@ -31,6 +32,8 @@ __all__ = [
     "Dataset",
     "Graph",
     "Ratings",
+    "RowsWriter",
+    "convert_svmlight",
     "entity_graph",
     "fetch_rcv1",
     "guide",
@@ -42,8 +45,11 @@ __all__ = [
     "load_svmlight",
     "low_rank",
     "netflix_twin",
+    "open_rows",
     "python_source",
     "rcv1_twin",
+    "save_rows",
+    "shuffle_rows",
     "synthetic",
     "voxel_image",
 ]

@@ -1,6 +1,10 @@
 """Data from files and from the network, read by scikit-learn (optional, imported when needed)."""
 
+import bz2
+import gzip
 import os
+from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -58,6 +62,41 @@ def load_svmlight(
     X = csr(matrix, value_type)
     description = f"The svmlight file {file.name}: {X.shape[0]:,} x {X.shape[1]:,}, {X.nnz:,} non-zeros."
     return Dataset(X, y.astype(value_type), None, file.stem, description)
+
+
+def svmlight_blocks(
+    path: str | os.PathLike[str],
+    n_features: int | None,
+    *,
+    zero_based: bool,
+    dtype: Any,
+    block_bytes: int,
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Return the rows and labels of an svmlight file, so many bytes of text at a time."""
+    file = checks.path("source", path)
+    if not file.is_file():
+        raise FileNotFoundError(f"source is {str(path)!r}; it must be a file in svmlight format")
+    if not isinstance(zero_based, bool):
+        raise TypeError(f"zero_based is {zero_based!r}; it must be True or False")
+    checks.integer("block_bytes", block_bytes, 1)
+    value_type = checks.floating(dtype)
+    read = _reader("load_svmlight_file", "convert_svmlight")
+    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(file.suffix, open)
+    before = 0
+    with opener(file, "rb") as text:
+        while lines := text.readlines(block_bytes):
+            where = f"lines {before + 1} to {before + len(lines)}"
+            before += len(lines)
+            block = BytesIO(b"".join(lines))
+            try:
+                X, y = read(block, n_features=n_features, dtype=value_type, zero_based=zero_based)
+            except (ValueError, OverflowError) as error:
+                raise ValueError(
+                    f"source is {str(path)!r}, n_features is {n_features!r}, zero_based is {zero_based}; "
+                    f"{where} cannot be read as svmlight: {error}"
+                ) from error
+            if y.size:
+                yield X, y
 
 
 def fetch_rcv1(subset: str = "train", target: str = "CCAT", *, dtype: Any = np.float64) -> Dataset:

@@ -1,11 +1,13 @@
 """Sparse rows in one form: CSR, sorted and distinct indices, 32 bits where they fit."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 _INT32 = np.iinfo(np.int32).max
+BLOCK = 1 << 19  # entries handled at a time: megabytes, whatever the data
 
 
 def from_rows(
@@ -34,3 +36,52 @@ def unit_rows(X: sparse.csr_array) -> None:
     if filled.any():
         norms = np.sqrt(np.add.reduceat(X.data * X.data, X.indptr[:-1][filled]))
         X.data /= np.repeat(norms, lengths[filled])
+
+
+def assembled(
+    values: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Return a CSR matrix of these very arrays: SciPy's constructor may widen, hence copy, some of them."""
+    X = sparse.csr_array(shape, dtype=values.dtype)
+    X.data, X.indices, X.indptr = values, indices, indptr
+    return X
+
+
+def blocks_of(X: Any, entries: int = BLOCK) -> Iterator[tuple[int, int, sparse.csr_array]]:
+    """Return (first, last, rows first … last-1) of CSR rows, about so many entries at a time, no copies.
+
+    Row pointers must not decrease. X that fits into one block is returned itself.
+    """
+    examples, first = X.shape[0], 0
+    if X.indptr[-1] <= entries and examples <= entries and X.indptr.dtype == X.indices.dtype:
+        yield 0, examples, X
+        return
+    while first < examples:
+        window = X.indptr[first : first + entries + 1]  # rows may be empty: no more of them than entries
+        start = int(window[0])
+        last = first + max(1, int(np.searchsorted(window, start + entries, side="right")) - 1)
+        pointers = (X.indptr[first : last + 1] - start).astype(X.indices.dtype)
+        stop = start + int(pointers[-1])
+        yield (
+            first,
+            last,
+            assembled(X.data[start:stop], X.indices[start:stop], pointers, (last - first, X.shape[1])),
+        )
+        first = last
+
+
+def counts(indices: np.ndarray, n_features: int) -> np.ndarray:
+    """Return how often each index occurs, shape (n_features,), without widening all of them at once."""
+    found, entries = np.zeros(n_features, np.int64), max(n_features, BLOCK)
+    for first in range(0, indices.size, entries):
+        found += np.bincount(indices[first : first + entries], minlength=n_features)
+    return found
+
+
+def taken(X: Any, chosen: np.ndarray) -> sparse.csr_array:
+    """Return copies of some of the rows, their numbers ascending."""
+    parts = []
+    for first, last, rows in blocks_of(X):
+        begin, end = np.searchsorted(chosen, (first, last))
+        parts.append(rows[chosen[begin:end] - first])
+    return sparse.csr_array(sparse.vstack(parts)) if len(parts) > 1 else parts[0]
