@@ -30,7 +30,7 @@ TRIAL_COLUMNS = tuple(
     problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype data_hash
     omega delta rho rho_error meeting_share rank
     method backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
-    gradient_delay merge_every instrument pinned
+    gradient_delay merge_every page_cache instrument pinned
     data_seed order_seed
     status reason setup_seconds compile_seconds train_seconds eval_seconds wall_seconds cpu_seconds updates
     updates_per_second ns_per_nonzero

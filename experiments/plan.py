@@ -30,6 +30,7 @@ SWEPT = (
     "gradient_threshold",
     "gradient_delay",
     "merge_every",
+    "page_cache",
     "epochs",
 )
 FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument", "pin")
@@ -70,6 +71,7 @@ class Trial:
     method: str = "sgd"
     instrument: bool = False
     pin: bool = True
+    page_cache: str = "warm"
     purpose: str = "report"
     tuned_on: tuple[str, ...] = ()
     skip: str | None = field(default=None, compare=False)

@@ -16,7 +16,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 import hogwild
-from experiments import environment, journal, machine, peers, workloads
+from experiments import environment, journal, machine, page_cache, peers, workloads
 from experiments.peers import AGAIN
 from experiments.plan import FIXED, SWEPT, Trial, describe, settled
 from experiments.progress import PLAIN_LINE_SECONDS, Reporter
@@ -252,6 +252,9 @@ def _attempt(
 
 
 def _minimize(trial: Trial, problem: Any) -> Any:
+    cold = trial.page_cache == "cold"
+    if cold and (trial.backend in peers.PEERS or hogwild.BACKENDS[trial.backend].workers == "processes"):
+        raise NotImplementedError(f"{trial.backend} keeps pages of its own in memory")
     if trial.backend in peers.PEERS:
         assert trial.step_size is not None  # settled
         return peers.fit(
@@ -262,6 +265,9 @@ def _minimize(trial: Trial, problem: Any) -> Any:
     chosen["merge_every"] = trial.merge_every or None
     if trial.step_size is not None:  # sdca has none
         chosen["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
+    del chosen["page_cache"]
+    if cold:  # after each evaluation, which reads the data, too
+        chosen["callback"] = lambda checkpoint: page_cache.evict(problem)
     return hogwild.minimize(
         problem,
         **chosen,

@@ -26,6 +26,7 @@ RUN = [
     "gradient_threshold",
     "gradient_delay",
     "merge_every",
+    "page_cache",
     "epochs",
 ]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
@@ -65,7 +66,7 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
-    text = "trial data_hash grid reason sampling environment disturbed".split()
+    text = "trial data_hash grid reason sampling page_cache environment disturbed".split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
     if experiments is not None:
         trials = trials[trials["experiment"].isin(experiments)].reset_index(drop=True)

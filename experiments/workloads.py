@@ -71,6 +71,8 @@ def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def memory_need(workload: Workload) -> float:
     """Bytes that the workload will need at most, as far as its options say."""
     chosen = dict(workload.data)
+    if _defaults(workload.dataset, chosen).get("mapped"):
+        return 0.0
     n_examples = float(_defaults(workload.dataset, chosen).get("n_examples", 0))
     return n_examples * _nonzeros_per_row(workload.dataset, chosen) * BYTES_PER_NONZERO * COPIES
 
@@ -94,10 +96,8 @@ def build(workload: Workload) -> Built:
     train, test = data(*workload.data_key)
     problem = make(workload, train)
     optimum = problem.solve() if workload.solve else None
-    what = (
-        workload.data_key,
-        family(workload.problem),
-    )  # the same for all of a kind on the same data, and dear
+    data_hash = train.content_hash
+    what = data_hash, family(workload.problem)  # the same for all of a kind on the same data, and dear
     sparsity = SPARSITY[what] = SPARSITY.get(what) or problem.sparsity()
     chosen = dict(workload.data)
     columns = {
@@ -107,7 +107,7 @@ def build(workload: Workload) -> Built:
         # The density asked for, where it was: figures group by it, and the one drawn differs a little.
         "density": chosen.get("density", problem.nonzeros / (problem.n_examples * problem.n_weights)),
         "zipf_exponent": _defaults(workload.dataset, chosen).get("zipf_exponent"),
-        "data_hash": train.content_hash,
+        "data_hash": data_hash,
         "omega": sparsity.omega,
         "delta": sparsity.delta,
         "rho": sparsity.rho,

@@ -22,6 +22,7 @@ FAMILIES = {
     "step_size": "curves:step_size",
     "kernels": "costs:kernels",
     "guide": "costs:guide",
+    "scale": "scale:scale",
     "paper_speedup": "replication:speedup",
     "paper_error": "replication:errors",
     "gradient_delay": "replication:delay",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import tables
 from experiments.figures import style
 
-ORDERS = {"fresh_permutation": "fresh order", "shuffled_once": "shuffled once"}
+ORDERS = {"fresh_permutation": "fresh order", "shuffled_once": "shuffled once", "as_stored": "as stored"}
 ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
 GUIDE = {
     "seconds_per_epoch": "time per epoch (s)",

@@ -11,6 +11,7 @@ from typing import Any
 from hogwild.datasets.files import fetch_rcv1, load_svmlight
 from hogwild.datasets.generator import synthetic
 from hogwild.datasets.graphs import Graph, entity_graph, load_dimacs, load_edges, voxel_image
+from hogwild.datasets.large import large_synthetic
 from hogwild.datasets.ratings import Ratings, jumbo_twin, kdd_twin, load_ratings, low_rank, netflix_twin
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.source_code import python_source
@@ -21,7 +22,7 @@ from hogwild.datasets.twin import rcv1_twin
 NAMES: dict[str, Callable[..., Any]] = {
     maker.__name__: maker
     for maker in (
-        *(guide, synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1, open_rows),
+        *(guide, synthetic, large_synthetic, rcv1_twin, python_source, load_svmlight, fetch_rcv1, open_rows),
         *(low_rank, jumbo_twin, netflix_twin, kdd_twin, load_ratings),
         *(voxel_image, entity_graph, load_edges, load_dimacs),
     )
@@ -39,6 +40,7 @@ __all__ = [
     "guide",
     "jumbo_twin",
     "kdd_twin",
+    "large_synthetic",
     "load_dimacs",
     "load_edges",
     "load_ratings",

@@ -28,8 +28,12 @@ def plant(
     """
     exact = X @ weights
     scale = float(exact.std()) or 1.0
-    if task == "regression":
-        y = exact / scale + noise * rng.standard_normal(exact.size)
-    else:
-        y = np.where((exact > 0) != (rng.random(exact.size) < noise), 1.0, -1.0)
+    y = observed(rng, exact / scale, task, noise)
     return y.astype(X.dtype), (weights / scale).astype(X.dtype)
+
+
+def observed(rng: np.random.Generator, exact: np.ndarray, task: str, noise: float) -> np.ndarray:
+    """Return the targets of rows whose products with the true weights are these."""
+    if task == "regression":
+        return exact + noise * rng.standard_normal(exact.size)
+    return np.where((exact > 0) != (rng.random(exact.size) < noise), 1.0, -1.0)

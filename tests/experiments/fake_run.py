@@ -21,7 +21,7 @@ from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 FINGERPRINT = "0f1e2d3c4b5a6978"
 FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
-EXPERIMENTS = (*FIRST, *PAPER, "gradient_delay", "averaging", "collisions", "sampling", "coherence")
+EXPERIMENTS = (*FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale".split())
 TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,
@@ -235,6 +235,13 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         add("period", logistic, backend=names[-1:], workers=(cores,), merge_every=(0, 16, 256, 4096, 65_536))
         for grid in ("rcv1", "uniform", "python"):
             add(grid, logistic, backend=("serial", "replicated", "auto"), workers=(cores,))
+    if experiment == "scale":
+        kinds = ("serial", "replicated", "hogwild_threads")
+        for places in (("memory", ("warm",)), ("files", ("warm", "cold"))):
+            data = rcv1 | {"problem": "least_squares", "dataset": "large_synthetic"}
+            sizes = (1_000, 100_000, 1_000_000)
+            cache = {"page_cache": places[1], "n_examples": sizes}
+            add(places[0], data, backend=kinds, workers=(cores,), **cache)
     return cells
 
 
@@ -350,6 +357,7 @@ def _trial(
         "gradient_delay": delay,
         "merge_every": cell.get("merge_every", 0),
         "method": "sgd",
+        "page_cache": cell.get("page_cache", "warm"),
         "instrument": False,
         **_seen(cell, backend),
     }

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiments import figures, tables
-from experiments.figures import concurrency, costs, curves, density, replication, scaling, style
+from experiments.figures import concurrency, costs, curves, density, replication, scale, scaling, style
 from tests.experiments import fake_run
 
 
@@ -77,7 +77,8 @@ def open_marks(figure: Figure) -> int:
 @pytest.mark.parametrize(
     ("draw", "experiment"),
     [(scaling.speedup, "workers"), (curves.over_time, "workers"), (scaling.profiles, "workers"),
-     (costs.guide, "guide"), (replication.errors, "paper_svm"), (concurrency.collisions, "collisions")],
+     (costs.guide, "guide"), (replication.errors, "paper_svm"), (concurrency.collisions, "collisions"),
+     (scale.scale, "scale")],
 )  # fmt: skip
 def test_points_without_an_undisturbed_trial_are_open(
     tmp_path: Path, draw: Callable[[tables.Run], style.Drawn], experiment: str
@@ -253,3 +254,24 @@ def test_an_axis_without_a_finite_value_is_left_alone() -> None:
     axes = Figure().subplots()
     style.log_axis(axes, "y", [float("inf"), float("nan")])
     assert axes.get_yscale() == "linear"
+
+
+def test_scale_has_a_panel_for_each_place_of_the_data_and_the_memorys_bounds(run: tables.Run) -> None:
+    drawn = scale.scale(run)
+    assert drawn is not None
+    assert [axes.get_title() for axes in drawn[0].axes] == list(scale.PLACES.values())
+    for axes, cache in zip(drawn[0].axes, ("warm", "warm", "cold"), strict=True):
+        bounds = [line.get_ydata()[0] for line in axes.lines if len(set(line.get_xdata())) == 2]
+        assert {12 / 8, 12 / 12} <= set(np.round(bounds, 9))
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        line = handles[style.look("serial").name][0]
+        grid = "memory" if axes is drawn[0].axes[0] else "files"
+        trials = tables.select(
+            run, {"experiment": "scale", "backend": "serial", "grid": grid, "page_cache": cache}
+        )
+        medians = trials.groupby("nonzeros")["ns_per_nonzero"].median()
+        np.testing.assert_allclose(sorted(line.get_ydata()), sorted(medians))
+    machine = {name: value for name, value in run.environment["machine"].items() if "stream" not in name}
+    unbounded = scale.scale(run._replace(environment={"machine": machine}))
+    assert unbounded is not None
+    assert len(unbounded[0].axes[0].lines) < len(drawn[0].axes[0].lines)

@@ -94,6 +94,15 @@ def test_a_spec_may_not_give_a_problem_data_of_another_family(tmp_path: Path) ->
         spec.load(path)
 
 
+def test_the_spec_that_needs_the_disk_is_valid_and_needs_no_memory() -> None:
+    loaded = spec.load(spec.SPECS / "disk" / "scale_billion.toml", "full")
+    trials = plan.make([loaded], 2)
+    assert {trial.page_cache for trial in trials} == {"warm", "cold"}
+    assert {workloads.memory_need(trial.workload) for trial in trials} == {0.0}
+    assert dict(trials[0].workload.data)["n_examples"] == 13_333_333
+    assert loaded.name not in {known.name for known in spec.find([], "quick")}
+
+
 def test_the_spec_that_needs_the_network_is_valid_and_not_among_all() -> None:
     loaded = spec.load(spec.SPECS / "network" / "paper_svm_rcv1.toml")
     assert loaded.grid[0].data["test_subset"] == ["train"]

@@ -20,6 +20,7 @@ SMALL = {
     "synthetic_labels": lambda **options: datasets.synthetic(
         200, 40, density=0.1, task="classification", **options
     ),
+    "large_synthetic": lambda **options: datasets.large_synthetic(200, 40, nonzeros_per_row=5, **options),
     "rcv1_twin": lambda **options: datasets.rcv1_twin(200, **options),
     "rcv1_twin_regression": lambda **options: datasets.rcv1_twin(200, task="regression", **options),
     "python_source": lambda **options: datasets.python_source(max_documents=200, **options),

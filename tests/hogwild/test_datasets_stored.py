@@ -4,6 +4,7 @@ import bz2
 import gzip
 import itertools
 import json
+import os
 import shutil
 
 import hypothesis
@@ -14,7 +15,7 @@ from scipy import sparse
 
 import hogwild
 from hogwild import datasets
-from hogwild.datasets import rows
+from hogwild.datasets import large, rows
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
 from hogwild.sampling import SAMPLINGS
 from hogwild.shared import Shared, mapping_of
@@ -339,3 +340,51 @@ def test_svmlight_that_cannot_be_converted_leaves_nothing(tmp_path, text, option
     assert not (tmp_path / "rows").exists() or not any((tmp_path / "rows").iterdir())
     with pytest.raises(FileNotFoundError, match="source is"):
         datasets.convert_svmlight(tmp_path / "none.svm", tmp_path / "rows")
+
+
+def test_large_synthetic_rows_are_made_once_and_in_blocks(monkeypatch):
+    def made():
+        return datasets.large_synthetic(300, 50, nonzeros_per_row=8, zipf_exponent=0.5, noise=0.0, seed=5)
+
+    monkeypatch.setattr(large, "_ENTRIES", 800)
+    data = made()
+    folder = mapping_of(data.X.data).filename.parent
+    before = (folder / "values.npy").stat().st_mtime_ns
+    assert made().content_hash == data.content_hash
+    assert (folder / "values.npy").stat().st_mtime_ns == before
+    assert np.diff(data.X.indptr).tolist() == [8] * 300
+    assert np.sqrt(np.square(data.X.toarray()).sum(axis=1)) == pytest.approx(1)
+    assert data.y == pytest.approx(data.X @ data.true_weights)
+    assert data.y[:100].std() == pytest.approx(1)
+    labels = datasets.large_synthetic(
+        300, 50, nonzeros_per_row=8, task="classification", noise=0.0, mapped=False
+    )
+    assert np.array_equal(labels.y, np.where(labels.X @ labels.true_weights > 0, 1, -1))
+    assert mapping_of(labels.X.data) is None
+
+
+def test_large_synthetic_rows_that_nobody_asks_for_are_removed(monkeypatch):
+    first = mapping_of(datasets.large_synthetic(10, 5, nonzeros_per_row=2).y).filename.parent
+    os.utime(first, (0, 0))
+    second = mapping_of(datasets.large_synthetic(11, 5, nonzeros_per_row=2).y).filename.parent
+    assert second.is_dir()
+    assert not first.exists()
+    assert not list(first.parent.glob("new-*"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("n_examples", 0, ValueError),
+        ("n_features", 2.5, TypeError),
+        ("nonzeros_per_row", 41, ValueError),
+        ("zipf_exponent", -1, ValueError),
+        ("noise", 0.6, ValueError),
+        ("task", "ranking", ValueError),
+        ("mapped", 1, TypeError),
+    ],
+)
+def test_large_synthetic_refuses_by_name(option, value, error):
+    options = {"n_examples": 9, "n_features": 40, "nonzeros_per_row": 3, "task": "classification"}
+    with pytest.raises(error, match=rf"^{option} is "):
+        datasets.large_synthetic(**(options | {option: value}))
