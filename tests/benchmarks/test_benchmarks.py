@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import hogwild
-from benchmarks import completion, starting, training
+from benchmarks import completion, ratios, starting, training
 from hogwild.backends import POLICIES, TEAMS
 from hogwild.optimise import _derived_seed
 from hogwild.sampling import ShuffledOnce, shuffled_order
@@ -32,7 +32,10 @@ def classes(*modules):
     }
 
 
-BENCHMARKS = classes(completion, starting, training)
+BENCHMARKS = classes(completion, ratios, starting, training)
+
+
+RATIOS = ("OverSerial", "OverSklearn", "OverMemory")
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +49,12 @@ def _tiny(monkeypatch):
         "REPEATS": 1,
     }.items():
         monkeypatch.setattr(training, name, value)
+    monkeypatch.setattr(ratios, "EPOCHS", 1)
+    monkeypatch.setattr(ratios, "STREAMED_BYTES", 8_000)
 
 
 def test_each_class_has_a_test_here():
-    assert set(BENCHMARKS) == {"Training", "Memory", "Import", "FirstCall", "Completion"}
+    assert set(BENCHMARKS) == {"Training", "Memory", "Import", "FirstCall", "Completion", *RATIOS}
 
 
 def test_no_problem_and_no_backend_is_forgotten():
@@ -125,3 +130,49 @@ def test_first_call_is_timed_in_a_new_process():
         if kernel == "cached":
             assert benchmark.track_setup_seconds(*cell) > 0
         benchmark.teardown(*cell)
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_ratios_of_every_kind_are_measured(name):
+    if name == "OverSklearn":
+        pytest.importorskip("sklearn")
+    benchmark = BENCHMARKS[name]()
+    problems, kinds = benchmark.params
+    cells = [(problems[place % len(problems)], kind) for place, kind in enumerate(kinds)]
+    for cell in {*cells, *((problem, kinds[0]) for problem in problems)}:
+        benchmark.setup(*cell)
+        for method in methods(benchmark):
+            assert 0 < method(*cell) < math.inf
+
+
+def test_a_ratio_is_the_median_of_times_taken_in_turns():
+    calls = []
+
+    def clock(name, seconds):
+        def tick():
+            calls.append(name)
+            return next(seconds)
+
+        return tick
+
+    above = clock("above", iter([9.0, 1, 2, 3, 4, 50]))
+    below = clock("below", iter([9.0, 1, 1, 2, 2, 2]))
+    assert ratios.ratio(above, below) == 2
+    assert calls == ["above", "below"] * 6
+
+
+def test_ratios_leave_scikit_learn_out_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(NotImplementedError):
+        ratios.OverSklearn().setup("hinge", "shuffled")
+
+
+@pytest.mark.parametrize("name", training.PROBLEMS)
+def test_scikit_learn_solves_the_same_problem(monkeypatch, name):
+    """Unshuffled it comes to the same weights as rows streamed as stored."""
+    kind = getattr(pytest.importorskip("sklearn.linear_model"), ratios.ESTIMATORS[name][0])
+    problem, seen, fit = ratios.make_problem(name), [], kind.fit
+    monkeypatch.setattr(kind, "fit", lambda *arguments: seen.append(fit(*arguments)))
+    ratios.theirs(problem, shuffle=False)
+    mine = hogwild.minimize(problem, sampling="as_stored", step_size=ratios.STEP, epochs=ratios.EPOCHS)
+    np.testing.assert_allclose(seen[0].coef_.ravel(), mine.weights, rtol=1e-6, atol=1e-9)
