@@ -237,7 +237,7 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             add(grid, logistic, backend=("serial", "replicated", "auto"), workers=(cores,))
     if experiment == "scale":
         kinds = ("serial", "replicated", "hogwild_threads")
-        for places in (("memory", ("warm",)), ("files", ("warm", "cold"))):
+        for places in (("memory", ("warm",)), ("warm", ("warm",)), ("cold", ("cold",))):
             data = rcv1 | {"problem": "least_squares", "dataset": "large_synthetic"}
             sizes = (1_000, 100_000, 1_000_000)
             cache = {"page_cache": places[1], "n_examples": sizes}

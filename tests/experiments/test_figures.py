@@ -265,7 +265,7 @@ def test_scale_has_a_panel_for_each_place_of_the_data_and_the_memorys_bounds(run
         assert {12 / 8, 12 / 12} <= set(np.round(bounds, 9))
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         line = handles[style.look("serial").name][0]
-        grid = "memory" if axes is drawn[0].axes[0] else "files"
+        grid = "memory" if axes is drawn[0].axes[0] else cache
         trials = tables.select(
             run, {"experiment": "scale", "backend": "serial", "grid": grid, "page_cache": cache}
         )
