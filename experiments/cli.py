@@ -162,7 +162,7 @@ def _show(trials: list[Any]) -> None:
     plain = ("key", "experiment", "grid", "method", "backend", "sampling", "epochs")
     table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:
-        what, step = trial.workload, "tuned" if trial.tuned_on else "none"
+        what, step = trial.workload, "tuned" if trial.tuned_on else trial.step_rule or "none"
         if trial.step_size is not None:
             step = f"{trial.step_size:g}"
         if trial.step_parameter is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments import journal, statistics, workloads
-from experiments.peers import ALONE, PEERS
+from experiments.peers import ALONE, OWN_STEPS, PEERS
 from experiments.spec import WORKERS, Grid, Preset, Spec
 from experiments.workloads import Workload
 
@@ -156,9 +156,9 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
     for what in _product({"problem": grid.problem, "l2": grid.l2, "dtype": grid.dtype}):
         for chosen, step, cell in itertools.product(_product(grid.data), run.step_size, _product(axes)):
             if cell["backend"] in ALONE:
-                cell |= {"workers": 1, "sampling": PEERS.get(cell["backend"], cell["sampling"])}
+                cell["workers"] = 1
             if cell["backend"] in PEERS:
-                cell["method"] = "sgd"
+                cell |= {"method": "sgd", "sampling": PEERS[cell["backend"]].order}
             if not cell["backend"].startswith("replicated"):
                 cell["merge_every"] = 0
             skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
@@ -168,12 +168,16 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
                 dict(zip(STEP, (step.rule, initial, parameter), strict=True))
                 for initial, parameter in itertools.product(step.initial, step.parameters)
             ]
+            tune = step.tune
+            if cell["backend"] in OWN_STEPS:
+                tune, candidates = False, [dict(zip(STEP, ("own", None, None), strict=True))]
+            elif cell["backend"] in PEERS:  # their step is constant, whatever the rule
+                candidates = [dict(zip(STEP, ("constant", each, None), strict=True)) for each in step.initial]
             place = functools.partial(_place, grid, what, chosen)
             unknown: dict[str, Any] = dict.fromkeys(STEP)
-            stepless = cell["method"] == "sdca"
-            if stepless:
-                candidates = [unknown]
-            if stepless or not step.tune:
+            if cell["method"] == "sdca":
+                tune, candidates = False, [unknown]
+            if not tune:
                 yield from (Trial(**common, **place(replicate), **candidate) for candidate in candidates)
                 continue
             # its time to the target is all that a tuning trial is run for

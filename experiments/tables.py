@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 
 from experiments import statistics
+from experiments.peers import PEERS
 
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
+TIMED = {**TARGETS, "1e-6": 1e-6}  # shown for peers only: no SGD gets there
+BEST_PEER = "best_peer"  # a backend in a filter: all peers, of which a ratio takes the best
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
 RUN = [
@@ -63,7 +66,8 @@ class Run(NamedTuple):
 def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     """Read trials.csv, history.csv and environment.json of a run, of some experiments or of all.
 
-    Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target.
+    Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target;
+    ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
     text = "trial data_hash grid reason sampling page_cache environment disturbed".split()
@@ -87,11 +91,13 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     trials[QUALITY] = trials[QUALITY].astype(float).mask(diverged, math.inf)
     known = history[["trial", "train_seconds", "updates", "suboptimality"]].dropna()
     curves = [(trial, rows.iloc[:, 1:].to_numpy(float)) for trial, rows in groups(known, "trial")]
-    for name, target in TARGETS.items():
+    for name, target in TIMED.items():
         for clock, unit in enumerate(("seconds", "updates")):
             times = {trial: statistics.time_to_target(rows[:, [clock, 2]], target) for trial, rows in curves}
             found = trials["trial"].map(times).astype(float)
             trials[f"{unit}_to_{name}"] = found.mask(diverged & found.notna(), math.inf)
+        setup = trials["setup_seconds"] - trials["compile_seconds"]
+        trials[f"seconds_to_{name}_with_setup"] = trials[f"seconds_to_{name}"] + setup
     return Run(trials, history, environment, pd.read_csv(precision) if precision.exists() else pd.DataFrame())
 
 
@@ -123,7 +129,9 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
 
 def options(wanted: Any, cores: int) -> list[Any]:
-    """Return the values that a filter lets through, ``"cores"`` being that number."""
+    """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` every peer."""
+    if wanted == BEST_PEER:
+        return list(PEERS)
     values = wanted if isinstance(wanted, list) else [wanted]
     return [cores if value == "cores" else value for value in values]
 
@@ -155,11 +163,14 @@ def ratio(
     A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
     These columns are returned, with ``value``, both sides of it (``above``, ``below``), the worse ``status``,
     and what ``disturbed`` one of them: either where a speed is compared, a parallel one where quality is.
+    The backend ``"best_peer"`` is in each pair the peer that did best there.
     """
     on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
-    how = {value: "median", "updates": "median", "disturbed": "max", "status": "first"}
+    best = "max" if kind(value) == "rate" else "min"
     sides = []
     for side in (numerator, denominator):
+        chosen = best if side.get("backend") == BEST_PEER else "median"
+        how = {value: chosen, "updates": "median", "disturbed": "max", "status": "first"}
         trials = select(run, {**where, **side}).dropna(subset=value)
         sides.append(concerned(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
     pairs = sides[0].merge(sides[1], on=on, suffixes=("", "_below"))
@@ -325,7 +336,7 @@ def amount(value: str, *figures: float) -> str:
     """Write a quantity, or its ends: "46.0 ms–1.20 s to 1e-2", "objective 0.200"."""
     written = "–".join(dict.fromkeys(map(seconds if value.startswith("seconds") else number, figures)))
     if value.startswith("seconds_to_"):
-        return f"{written} to {value.removeprefix('seconds_to_')}"
+        return f"{written} to {value.removeprefix('seconds_to_').replace('_', ' ')}"
     return f"{written} {UNITS[value]}" if value in UNITS else f"{value} {written}".replace("_", " ")
 
 

@@ -32,6 +32,7 @@ FAMILIES = {
     "coherence": "coherence:popularity",
     "merge_period": "coherence:merge_period",
     "roofline": "coherence:roofline",
+    "peers": "peers:time_to_target",
 }
 NAMES = tuple(FAMILIES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers

@@ -21,7 +21,9 @@ from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 FINGERPRINT = "0f1e2d3c4b5a6978"
 FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
-EXPERIMENTS = (*FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale".split())
+EXPERIMENTS = (
+    *FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale peers".split()
+)
 TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,
@@ -36,11 +38,14 @@ NS = {
     "round_robin": 60.0,
     "averaging": 4.0,
     "hogwild_padded": 4.5,
-    "replicated": 3.4,
+    "replicated": 2.2,
     "auto": 3.4,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
+    "snapml": 3.5,
+    "liblinear": 20.0,
 }
+CONVERSION_NS = 1.5  # a non-zero, from our format to a peer's
 
 
 def write(
@@ -149,7 +154,7 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         for values in itertools.product(*lists.values()):
             cell = {"experiment": experiment, "grid": grid, "sampling": "fresh_permutation", **data}
             cell |= dict(zip(lists, values, strict=True))
-            if str(cell["backend"]).startswith("serial") or str(cell["backend"]).startswith("sklearn"):
+            if str(cell["backend"]).startswith(("serial", "sklearn", "liblinear")):
                 cell["workers"] = 1
             if cell not in cells:
                 cells.append(cell)
@@ -242,6 +247,13 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             sizes = (1_000, 100_000, 1_000_000)
             cache = {"page_cache": places[1], "n_examples": sizes}
             add(places[0], data, backend=kinds, workers=(cores,), **cache)
+    if experiment == "peers":
+        text = {"dataset": "python_source", "n_features": 30_000, "density": 0.0015, "n_examples": 12_000}
+        for name, data in {"rcv1": rcv1, "text": text}.items():
+            data = data | {"problem": "logistic"}
+            tuned, own = (data | {"step_rule": rule} for rule in ("exponential_backoff", "own"))
+            add(name, tuned, backend=("serial", "replicated"), workers=(2,))
+            add(f"{name}_peers", own, backend=("snapml", "liblinear"), workers=(1, 2))
     return cells
 
 
@@ -335,7 +347,8 @@ def _trial(
         "pinned": True,
         "status": "diverged" if diverged else "timeout" if timeout else "ok",
         "setup_seconds": {"pool": 0.02, "hogwild_processes": 0.05}.get(backend, 0.002)
-        * random.lognormal(0, 0.1),
+        * random.lognormal(0, 0.1)
+        + (nonzeros * CONVERSION_NS * 1e-9 if backend == "snapml" else 0.0),
         "compile_seconds": 0.0,
         "train_seconds": train,
         "eval_seconds": last[4],

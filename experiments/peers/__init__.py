@@ -1,0 +1,159 @@
+"""Other people's solvers on our problems, timed as ours are, behind the same result."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.peers.registry import PEERS, Options
+from hogwild.optimise import DIVERGENCE_FACTOR, Checkpoint, Result, Status
+from hogwild.work import pin, usable_cores
+
+# Ours under a second name: a pipeline that can tell these two apart measures something else than backends.
+AGAIN = {"serial_again": "serial", "hogwild_threads_again": "hogwild_threads"}
+# have one worker, whatever a grid says
+ALONE = ("serial", "serial_again", *(name for name, peer in PEERS.items() if peer.cores != "workers"))
+OWN_STEPS = tuple(name for name, peer in PEERS.items() if not peer.stepped)
+PRECISE = 1e-6  # the smallest suboptimality that anything is asked about
+SERIES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80)  # then a hundred times as many, and so on
+
+
+def budgets(most: int) -> list[int]:
+    """Return the numbers of epochs that are tried one after another, ``most`` being the last."""
+    powers = range(len(str(most)) // 2 + 1)
+    series = [epochs * 100**power for power in powers for epochs in SERIES]
+    return [epochs for epochs in series if epochs < most] + [most]
+
+
+def fit(
+    problem: Any,
+    name: str,
+    *,
+    epochs: int,
+    seed: int,
+    step_size: float | None = None,
+    workers: int = 1,
+    target: float | None = None,
+    time_limit: float | None = None,
+    pinned: bool = True,
+) -> Result:
+    """Run a peer from zero weights; only its fits are timed, and converting the data is its set-up.
+
+    Peers tell nothing while they run. Where the optimum is known (`Problem.solve`), a peer is therefore fitted
+    with 1, 2, 3, 5, 8, 12, 20 … up to ``epochs`` epochs, or iterations of its own kind, each time from
+    zero, until one fit reaches the target. Each is a checkpoint whose ``train_seconds`` are those of that whole
+    fit alone, or of a later fit with more epochs that took less. Where it is not known there is one fit, of all
+    epochs. Imports, and a first fit of one epoch that compiles and warms what there is, are on no clock.
+
+    Parameters
+    ----------
+    problem : LinearProblem
+    name : str
+        One of `PEERS`.
+    target : float, optional
+        The suboptimality to stop at, default 1e-6.
+    time_limit : float, optional
+        Seconds of all fits; none is begun that would exceed them if it took as long as the last.
+    pinned : bool
+        Whether a peer with one thread is bound to the core that `serial` is bound to.
+
+    Raises
+    ------
+    ImportError
+        If the peer is not installed.
+    NotImplementedError
+        If the peer does not minimise this objective.
+    """
+    peer = PEERS[name]
+    if problem.name not in peer.problems:
+        raise NotImplementedError(f"{name} minimises {', '.join(peer.problems)}, not {problem.name}")
+    if name in OWN_STEPS and problem.l2 == 0:
+        raise NotImplementedError(f"{name} needs a penalty, and l2 is 0")
+    history = [_checkpoint(problem, np.zeros(problem.n_features, problem.dtype), 0, 0.0)]
+    solved = not math.isnan(history[0].suboptimality)
+    status, message = Status.OK, "all epochs done"
+    with _quiet(), tempfile.TemporaryDirectory() as folder, _on_one_core(pinned and peer.cores == "one"):
+        importlib.import_module(peer.module)
+        began = time.perf_counter()
+        train = peer.prepare(problem, Options(workers, step_size, seed, Path(folder)))
+        setup_seconds = time.perf_counter() - began
+        train(1)
+        spent = 0.0
+        tried = budgets(epochs) if solved else [epochs]
+        for budget, following in pairwise([*tried, 0]):
+            began, cpu_began = time.perf_counter(), time.process_time()
+            model = train(budget)
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+            weights = np.ravel(getattr(model, "coef_", model)).astype(np.float64)
+            history.append(_checkpoint(problem, weights, budget, seconds))
+            end, spent = history[-1], spent + seconds
+            if not end.objective <= DIVERGENCE_FACTOR * history[0].objective:
+                status, message = Status.DIVERGED, f"diverged: objective {end.objective:.3g} at the end"
+                break
+            if end.suboptimality <= (target or PRECISE):
+                message = f"suboptimality {end.suboptimality:.3g} reached"
+                break
+            if following and time_limit and spent + seconds > time_limit:
+                status = Status.TIMEOUT
+                message = f"time limit: {spent:.3g} s of {time_limit:g} s spent, {following} epochs not tried"
+                break
+    return Result(
+        weights=weights,
+        history=_monotone(history),
+        status=status,
+        message=message,
+        backend=name,
+        workers=workers,
+        setup_seconds=setup_seconds,
+        compile_seconds=0.0,
+        updates=(budget * problem.n_examples,),
+        cpu_seconds=(cpu_seconds,),
+    )
+
+
+def _monotone(history: list[Checkpoint]) -> list[Checkpoint]:
+    """Let no fit take longer than a later one of more epochs: what it took beyond that was a disturbance."""
+    train = np.minimum.accumulate([row.train_seconds for row in history][::-1])[::-1].tolist()
+    evaluating = np.cumsum([row.eval_seconds for row in history]).tolist()
+    return [
+        row._replace(train_seconds=seconds, eval_seconds=spent, wall_seconds=seconds + spent)
+        for row, seconds, spent in zip(history, train, evaluating, strict=True)
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ignore warnings: peers tell that a budget was too small to converge, and Snap ML takes any for an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _on_one_core(pinned: bool) -> Iterator[None]:
+    allowed = usable_cores()
+    pin(allowed[0] if pinned else None)  # where `serial` is pinned, so that both have the same core
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, allowed)
+
+
+def _checkpoint(problem: Any, weights: np.ndarray, epochs: int, train_seconds: float) -> Checkpoint:
+    began = time.perf_counter()
+    objective, errors = problem.objective(weights), problem.weight_errors(weights)
+    spent = time.perf_counter() - began
+    done, gap = epochs * problem.n_examples, problem.suboptimality(objective)
+    return Checkpoint(float(epochs), done, train_seconds, spent, train_seconds + spent, objective, gap, *errors)
