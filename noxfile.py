@@ -28,16 +28,17 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def install(session: nox.Session, *requirements: str, reference: bool = True) -> None:
+def install(session: nox.Session, *requirements: str, reference: bool = True, peers: bool = False) -> None:
     """Install the checkout (editable) and what the experiments need, by default in the reference versions."""
     constraints = ["-c", REFERENCE] if reference else []
-    session.install(*constraints, "-e", ".[datasets,experiments]", *requirements)
+    extras = "datasets,experiments,peers" if peers else "datasets,experiments"
+    session.install(*constraints, "-e", f".[{extras}]", *requirements)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests with the reference versions; arguments go to pytest."""
-    install(session, *group("tests"))
+    install(session, *group("tests"), peers=True)
     session.run("pytest", *session.posargs)
 
 
@@ -79,7 +80,7 @@ def reproduce(session: nox.Session) -> None:
     parser.add_argument("--out")
     options = parser.parse_args(session.posargs)
     results = options.out or f"results/{options.preset}"
-    install(session)
+    install(session, peers=True)
     experiments(session, "run", "all", "--preset", options.preset, "--out", results)
     for product in ("figures", "claims", "paper"):
         experiments(session, product, results)

@@ -129,7 +129,7 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
 
 def options(wanted: Any, cores: int) -> list[Any]:
-    """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` every peer."""
+    """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` any peer."""
     if wanted == BEST_PEER:
         return list(PEERS)
     values = wanted if isinstance(wanted, list) else [wanted]

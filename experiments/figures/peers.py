@@ -19,7 +19,7 @@ OURS, THEIRS = "#000000", "#8a8a8a"
 
 
 def time_to_target(run: tables.Run) -> style.Drawn:
-    """Draw the seconds to each target: a panel for each workload, a row for each solver, the fastest on top."""
+    """Draw the seconds to each target: a panel for each workload, a row for each solver, fastest on top."""
     trials = tables.select(run, {"experiment": "peers"})
     trials = trials.assign(solver=[_name(row) for row in tables.rows(trials)])
     if trials.empty:
@@ -69,7 +69,7 @@ def _draw(panel: Axes, trials: pd.DataFrame, places: dict[str, int]) -> None:
             panel.plot([alone[row.solver], row.median], [place, place], color=color, linewidth=0.7)
             panel.plot(alone[row.solver], place, "|", color=color, markersize=5)
             look = style.Look(row.solver, color, marker, "none")
-            style.lying(panel, row, place, look, markersize=3.6, elinewidth=0.7)
+            style.lying(panel, row, place, look, markersize=3.6, elinewidth=2.0, capsize=0)
     style.log_axis(panel, "x", ends, most=5)
 
 

@@ -157,7 +157,8 @@ def lying(axes: Axes, row: Any, place: float, drawn: Look, **options: Any) -> No
     """Draw one median with its interval at a height; open if all of its trials were disturbed."""
     whiskers = [[row.median - row.low], [min(row.high, 1e30) - row.median]]
     options |= {"mfc": "white"} if row.hollow else {}
-    axes.errorbar(row.median, place, xerr=whiskers, **drawn.line(capsize=2, mec=drawn.color, **options))
+    line = drawn.line(**{"capsize": 2, "mec": drawn.color, **options})
+    axes.errorbar(row.median, place, xerr=whiskers, **line)
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 4) -> None:

@@ -50,11 +50,12 @@ def fit(
 ) -> Result:
     """Run a peer from zero weights; only its fits are timed, and converting the data is its set-up.
 
-    Peers tell nothing while they run. Where the optimum is known (`Problem.solve`), a peer is therefore fitted
-    with 1, 2, 3, 5, 8, 12, 20 … up to ``epochs`` epochs, or iterations of its own kind, each time from
-    zero, until one fit reaches the target. Each is a checkpoint whose ``train_seconds`` are those of that whole
-    fit alone, or of a later fit with more epochs that took less. Where it is not known there is one fit, of all
-    epochs. Imports, and a first fit of one epoch that compiles and warms what there is, are on no clock.
+    Peers tell nothing while they run. Where the optimum is known (`Problem.solve`), a peer is therefore
+    fitted with 1, 2, 3, 5, 8, 12, 20 … up to ``epochs`` epochs, or iterations of its own kind, each time
+    from zero, until one fit reaches the target. Each is a checkpoint whose ``train_seconds`` are those of
+    that whole fit alone, or of a later fit with more epochs that took less. Where it is not known there is
+    one fit, of all epochs. Imports, and a first fit of one epoch that compiles and warms what there is, are
+    on no clock.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def fit(
     solved = not math.isnan(history[0].suboptimality)
     status, message = Status.OK, "all epochs done"
     with _quiet(), tempfile.TemporaryDirectory() as folder, _on_one_core(pinned and peer.cores == "one"):
-        importlib.import_module(peer.module)
+        for module in peer.modules:
+            importlib.import_module(module)
         began = time.perf_counter()
         train = peer.prepare(problem, Options(workers, step_size, seed, Path(folder)))
         setup_seconds = time.perf_counter() - began
@@ -134,7 +136,7 @@ def _monotone(history: list[Checkpoint]) -> list[Checkpoint]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ignore warnings: peers tell that a budget was too small to converge, and Snap ML takes any for an error."""
+    """Ignore warnings: most of them say that a small budget did not converge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -156,4 +158,6 @@ def _checkpoint(problem: Any, weights: np.ndarray, epochs: int, train_seconds: f
     objective, errors = problem.objective(weights), problem.weight_errors(weights)
     spent = time.perf_counter() - began
     done, gap = epochs * problem.n_examples, problem.suboptimality(objective)
-    return Checkpoint(float(epochs), done, train_seconds, spent, train_seconds + spent, objective, gap, *errors)
+    return Checkpoint(
+        float(epochs), done, train_seconds, spent, train_seconds + spent, objective, gap, *errors
+    )

@@ -4,10 +4,10 @@ Ours is ``(1/m) [Σ loss + l2 |w|²]``, which has the minimum of ``C Σ loss + |
 ``(1/m) Σ loss + (alpha/2) |w|²`` at alpha = 2 l2 / m; whoever halves the squared error needs half of alpha.
 No peer fits an intercept.
 
-Left out, for not being installable as wheels on the supported Pythons: lightning, liblinear-official, xlearn;
-for failing on them: tick 0.8 (no model can be constructed); for other objectives or penalties: celer,
-pyglmnet. Matrix completion has no peer: `implicit` weighs all cells, `scikit-surprise` charges the penalty once for each
-rating instead of once for each factor, and `cmfrec` has no wheels.
+Left out, for having no wheels for the supported Pythons: lightning, liblinear-official, xlearn; for failing
+there: tick 0.8 (no model can be constructed); for other penalties: celer. Matrix completion has no peer:
+`implicit` weighs all cells, `scikit-surprise` charges the penalty once for each rating instead of once for
+each factor, and `cmfrec` has no wheels.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Peer(NamedTuple):
     Attributes
     ----------
     title : str
-    module : str
-        What must be importable.
+    modules : tuple of str
+        What it imports, first the package that must be installed.
     prepare : function of a problem and Options
         Converts the data (set-up) and returns what is timed: a function that fits so many epochs, or
         iterations of the peer's own kind, from zero, and returns the weights or what has them as ``coef_``.
@@ -56,7 +56,7 @@ class Peer(NamedTuple):
     """
 
     title: str
-    module: str
+    modules: tuple[str, ...]
     prepare: Callable[[Any, Options], Callable[[int], Any]]
     problems: tuple[str, ...]
     order: str = "fresh_permutation"
@@ -72,6 +72,13 @@ def C(problem: Any) -> float:
 def alpha(problem: Any, ratio: float = 1.0) -> float:
     """Weight of half of the squared norm next to a mean loss; ``ratio`` is our loss over theirs."""
     return float(2.0 * problem.l2 / (problem.n_examples * ratio))
+
+
+def rows(problem: Any, dtype: Any = None) -> csr_matrix:
+    """Return the data in the form that all of them take: a matrix with indices of 32 bits throughout."""
+    X = problem.X
+    starts = X.indptr.astype(np.int32, copy=False)
+    return csr_matrix((X.data.astype(dtype or X.dtype, copy=False), X.indices, starts), shape=X.shape)
 
 
 def sgd(problem: Any, options: Options, *, shuffle: bool = True, rate: str = "constant") -> Any:
@@ -93,7 +100,8 @@ def sgd(problem: Any, options: Options, *, shuffle: bool = True, rate: str = "co
     if options.step_size is not None:
         settings["eta0"] = options.step_size * ratio
     kind = SGDRegressor if problem.name == "least_squares" else SGDClassifier
-    return lambda epochs: kind(max_iter=epochs, **settings).fit(problem.X, problem.y)
+    X = rows(problem)
+    return lambda epochs: kind(max_iter=epochs, **settings).fit(X, problem.y)
 
 
 def unshuffled(problem: Any, options: Options) -> Any:
@@ -109,28 +117,28 @@ def saga(problem: Any, options: Options) -> Any:
     """scikit-learn's SAGA (Defazio, Bach and Lacoste-Julien 2014)."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
+    X, y = rows(problem), problem.y
     own = {"solver": "saga", "tol": NEVER, "fit_intercept": False, "random_state": options.seed}
     if problem.name == "logistic":
-        return lambda epochs: LogisticRegression(C=C(problem), max_iter=epochs, **own).fit(
-            problem.X, problem.y
-        )
-    return lambda epochs: Ridge(alpha=problem.l2, max_iter=epochs, **own).fit(problem.X, problem.y)
+        return lambda epochs: LogisticRegression(C=C(problem), max_iter=epochs, **own).fit(X, y)
+    return lambda epochs: Ridge(alpha=problem.l2, max_iter=epochs, **own).fit(X, y)
 
 
 def lsqr(problem: Any, options: Options) -> Any:
     """scikit-learn's ridge regression by LSQR (Paige and Saunders 1982)."""
     from sklearn.linear_model import Ridge
 
+    X = rows(problem)
     own = {"solver": "lsqr", "tol": NEVER, "fit_intercept": False, "alpha": problem.l2}
-    return lambda iterations: Ridge(max_iter=iterations, **own).fit(problem.X, problem.y)
+    return lambda iterations: Ridge(max_iter=iterations, **own).fit(X, problem.y)
 
 
 def lbfgs(problem: Any, options: Options) -> Any:
     """scikit-learn's default for logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    own = {"C": C(problem), "tol": NEVER, "fit_intercept": False}
-    return lambda iterations: LogisticRegression(max_iter=iterations, **own).fit(problem.X, problem.y)
+    X, own = rows(problem), {"C": C(problem), "tol": NEVER, "fit_intercept": False}
+    return lambda iterations: LogisticRegression(max_iter=iterations, **own).fit(X, problem.y)
 
 
 def liblinear(problem: Any, options: Options) -> Any:
@@ -140,19 +148,19 @@ def liblinear(problem: Any, options: Options) -> Any:
 
     own: dict[str, Any] = {"C": C(problem), "dual": True, "tol": NEVER, "fit_intercept": False}
     own["random_state"] = options.seed
+    X, y = rows(problem), problem.y
     if problem.name == "hinge":
-        return lambda epochs: LinearSVC(loss="hinge", max_iter=epochs, **own).fit(problem.X, problem.y)
-    return lambda epochs: LogisticRegression(solver="liblinear", max_iter=epochs, **own).fit(
-        problem.X, problem.y
-    )
+        return lambda epochs: LinearSVC(loss="hinge", max_iter=epochs, **own).fit(X, y)
+    return lambda epochs: LogisticRegression(solver="liblinear", max_iter=epochs, **own).fit(X, y)
 
 
 def liblinear_newton(problem: Any, options: Options) -> Any:
     """LIBLINEAR's trust region Newton method (Lin, Weng and Keerthi 2008); a budget counts its steps."""
     from sklearn.linear_model import LogisticRegression
 
+    X = rows(problem)
     own = {"solver": "liblinear", "C": C(problem), "dual": False, "tol": NEVER, "fit_intercept": False}
-    return lambda steps: LogisticRegression(max_iter=steps, **own).fit(problem.X, problem.y)
+    return lambda steps: LogisticRegression(max_iter=steps, **own).fit(X, problem.y)
 
 
 def snapml(problem: Any, options: Options) -> Any:
@@ -164,7 +172,7 @@ def snapml(problem: Any, options: Options) -> Any:
         "hinge": snapml.SupportVectorMachine,
         "least_squares": snapml.LinearRegression,  # of half the squared error
     }[problem.name]
-    X, y = csr_matrix(problem.X, dtype=np.float32), problem.y.astype(np.float64)
+    X, y = rows(problem, np.float32), problem.y.astype(np.float64)
     own: dict[str, Any] = {"n_jobs": options.workers, "tol": 0.0, "fit_intercept": False}
     own |= {"regularizer": problem.l2 * (1.0 if problem.name == "least_squares" else 2.0)}
     own |= {"random_state": options.seed % 2**31}
@@ -182,9 +190,9 @@ def skglm(problem: Any, options: Options) -> Any:
 
     y = problem.y.astype(np.float64)
     if problem.name == "logistic":
-        X, penalty = csc_matrix(problem.X, dtype=np.float64), L2(alpha(problem))
+        X, penalty = csc_matrix(rows(problem, np.float64)), L2(alpha(problem))
         return lambda iterations: LBFGS(iterations, NEVER).solve(X, y, Logistic(), penalty)[0]
-    dual = csc_matrix(problem.X.multiply(y[:, None]).T, dtype=np.float64)
+    dual = csc_matrix(rows(problem, np.float64).multiply(y[:, None]).T)
     box = IndicatorBox(C(problem))
 
     def fit(epochs: int) -> np.ndarray:
@@ -198,7 +206,7 @@ def cyanure(problem: Any, options: Options) -> Any:
     """Cyanure's choice among MISO, Catalyst and QNing (Mairal 2019)."""
     from cyanure.estimators import Classifier, Regression
 
-    X, y = csr_matrix(problem.X), problem.y
+    X, y = rows(problem), problem.y
     own: dict[str, Any] = {"penalty": "l2", "fit_intercept": False, "tol": NEVER, "verbose": False}
     own |= {"n_threads": 1, "random_state": options.seed % 2**31, "duality_gap_interval": 10**6}
     if problem.name == "logistic":
@@ -217,7 +225,7 @@ def vowpal_wabbit(problem: Any, options: Options) -> Any:
     from sklearn.datasets import dump_svmlight_file
 
     text, cache = options.folder / "data.txt", options.folder / "data.cache"
-    dump_svmlight_file(problem.X, problem.y, str(text))
+    dump_svmlight_file(rows(problem), problem.y, str(text))
     text.write_bytes(re.sub(rb"(?m)^(\S+)", rb"\1 |", text.read_bytes()))
     bits, weight = max(math.ceil(math.log2(problem.n_features)), 1), alpha(problem)
     command = f"--quiet --holdout_off -b {bits} -d {text} --cache_file {cache} "
@@ -241,7 +249,7 @@ class _Vowpal:
     def coef_(self) -> np.ndarray:
         kept = np.array([self.model.get_weight(index) for index in range(self.n_features)])
         largest = int(np.abs(kept).argmax())
-        value = 1.0 / max(abs(kept[largest]), 1e-30)  # keeps the prediction small: it is clipped at 50
+        value = 1.0 / max(float(abs(kept[largest])), 1e-30)  # keeps the prediction small: it is clipped at 50
         example = self.model.example(f"| {largest}:{value!r}")
         predicted = self.model.predict(example)
         self.model.finish_example(example)
@@ -250,21 +258,27 @@ class _Vowpal:
 
 
 CLASSIFIERS = LINEAR[:2]
+SKLEARN = ("sklearn", "sklearn.linear_model", "sklearn.svm", "sklearn.datasets")
 PEERS: dict[str, Peer] = {
-    "sklearn_sgd": Peer("scikit-learn SGD", "sklearn", sgd, LINEAR, stepped=True),
+    "sklearn_sgd": Peer("scikit-learn SGD", SKLEARN, sgd, LINEAR, stepped=True),
     "sklearn_sgd_unshuffled": Peer(
-        "scikit-learn SGD, unshuffled", "sklearn", unshuffled, LINEAR, "shuffled_once", stepped=True
+        "scikit-learn SGD, unshuffled", SKLEARN, unshuffled, LINEAR, "shuffled_once", stepped=True
     ),
-    "sklearn_sgd_optimal": Peer("scikit-learn SGD, own steps", "sklearn", bottou, CLASSIFIERS),
-    "sklearn_saga": Peer("scikit-learn SAGA", "sklearn", saga, ("logistic", "least_squares")),
-    "sklearn_lbfgs": Peer("scikit-learn L-BFGS", "sklearn", lbfgs, ("logistic",)),
-    "sklearn_lsqr": Peer("scikit-learn LSQR", "sklearn", lsqr, ("least_squares",)),
-    "liblinear": Peer("LIBLINEAR, dual", "sklearn", liblinear, CLASSIFIERS),
-    "liblinear_newton": Peer("LIBLINEAR, Newton", "sklearn", liblinear_newton, ("logistic",)),
-    "snapml": Peer("Snap ML", "snapml", snapml, LINEAR, cores="workers"),
-    "skglm": Peer("skglm", "skglm", skglm, CLASSIFIERS),
-    "cyanure": Peer("Cyanure", "cyanure", cyanure, ("logistic", "least_squares")),
+    "sklearn_sgd_optimal": Peer("scikit-learn SGD, own steps", SKLEARN, bottou, CLASSIFIERS),
+    "sklearn_saga": Peer("scikit-learn SAGA", SKLEARN, saga, ("logistic", "least_squares")),
+    "sklearn_lbfgs": Peer("scikit-learn L-BFGS", SKLEARN, lbfgs, ("logistic",)),
+    "sklearn_lsqr": Peer("scikit-learn LSQR", SKLEARN, lsqr, ("least_squares",)),
+    "liblinear": Peer("LIBLINEAR, dual", SKLEARN, liblinear, CLASSIFIERS),
+    "liblinear_newton": Peer("LIBLINEAR, Newton", SKLEARN, liblinear_newton, ("logistic",)),
+    "snapml": Peer("Snap ML", ("snapml",), snapml, LINEAR, cores="workers"),
+    "skglm": Peer("skglm", ("skglm",), skglm, CLASSIFIERS),
+    "cyanure": Peer("Cyanure", ("cyanure", "cyanure.estimators"), cyanure, ("logistic", "least_squares")),
     "vowpal_wabbit": Peer(
-        "Vowpal Wabbit", "vowpalwabbit", vowpal_wabbit, ("logistic",), "shuffled_once", cores="free"
+        "Vowpal Wabbit",
+        ("vowpalwabbit", *SKLEARN),
+        vowpal_wabbit,
+        ("logistic",),
+        "shuffled_once",
+        cores="free",
     ),
 }

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiments import figures, tables
-from experiments.figures import concurrency, costs, curves, density, replication, scale, scaling, style
+from experiments.figures import concurrency, costs, curves, density, peers, replication, scale, scaling, style
 from tests.experiments import fake_run
 
 
@@ -207,6 +207,20 @@ def test_a_run_out_of_time_is_marked(run: tables.Run) -> None:
     drawn = curves.over_time(run._replace(trials=run.trials.assign(status=timed_out)))
     assert drawn is not None
     assert "timeout 3/3" in texts(drawn[0])
+
+
+def test_peers_stand_in_the_order_of_their_times_and_show_targets_missed(run: tables.Run) -> None:
+    drawn = peers.time_to_target(run)
+    assert drawn is not None
+    panel = drawn[0].axes[0]
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == ["replicated × 2", "Snap ML × 2", "Snap ML × 1", "serial", "LIBLINEAR, dual"]
+    assert texts(drawn[0]).count("3/3") == 2 * len(names)  # nobody gets to 1e-6
+    snapml = tables.select(run, {"dataset": "python_source", "backend": "snapml", "workers": 2})
+    snapml = snapml[snapml["experiment"] == "peers"]
+    ends = [snapml[f"seconds_to_1e-2{part}"].median() for part in ("", "_with_setup")]
+    lines = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 2]
+    assert any(line == pytest.approx(ends) for line in lines)
 
 
 def test_the_heat_map_has_a_cell_for_every_density_and_backend(run: tables.Run) -> None:

@@ -1,11 +1,19 @@
-"""Peers: scikit-learn is given the same objective, step and order as our backends."""
+"""Peers: they are given our objective, scikit-learn's SGD also our step and order; a fit for each budget."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, random_array
 
-from experiments import peers
+from experiments import peers, plan, runner, spec, tables
+from experiments.peers import registry
 from hogwild import Status, problems
+from tests.experiments import fake_run
 
 pytest.importorskip("sklearn")
 
@@ -77,9 +85,208 @@ def test_the_history_has_a_start_and_an_end() -> None:
     assert start.weight_error_l2 == pytest.approx(1.0)
     assert end.train_seconds > 0
     assert (result.status, result.backend, result.workers) == (Status.OK, "sklearn_sgd", 1)
-    assert result.setup_seconds == 0.0
 
 
 def test_too_large_a_step_is_a_divergence() -> None:
     result = peers.fit(make("least_squares"), "sklearn_sgd", step_size=1e6, epochs=200, seed=0)
     assert result.status == Status.DIVERGED
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """A peer whose fits take so many seconds, by a clock of its own, and end at chosen suboptimalities."""
+
+    def script(problem: Any, seconds: dict[int, float], gaps: dict[int, float]) -> list[int]:
+        clock, fits = [0.0], []
+        best = problem.solve().weights
+
+        def scaled(gap: float) -> np.ndarray:
+            low, high = 0.0, 1.0  # the objective falls along the line from zero to the optimum
+            for _ in range(60):
+                middle = (low + high) / 2
+                found = problem.suboptimality(problem.objective(middle * best))
+                low, high = (middle, high) if found > gap else (low, middle)
+            return np.asarray(high * best)
+
+        def prepare(problem: Any, options: registry.Options) -> Callable[[int], np.ndarray]:
+            clock[0] += 100.0
+
+            def train(epochs: int) -> np.ndarray:
+                fits.append(epochs)
+                clock[0] += seconds[epochs]
+                return scaled(gaps[epochs])
+
+            return train
+
+        record = registry.Peer("scripted", (), prepare, registry.LINEAR)
+        monkeypatch.setitem(peers.PEERS, "scripted", record)
+        monkeypatch.setattr(peers.time, "perf_counter", lambda: clock[0])
+        return fits
+
+    return script
+
+
+def solved() -> Any:
+    problem = make("logistic")
+    problem.solve()
+    return problem
+
+
+def test_each_budget_is_a_fit_of_its_own_until_the_target(scripted: Callable[..., list[int]]) -> None:
+    problem = solved()
+    gaps = {1: 0.5, 2: 0.2, 3: 0.05, 5: 0.008, 8: 1e-4}
+    fits = scripted(problem, {1: 1.0, 2: 2.0, 3: 9.0, 5: 4.0, 8: 5.0}, gaps)
+    result = peers.fit(problem, "scripted", epochs=50, seed=0, target=1e-2, time_limit=60.0)
+    assert fits == [1, 1, 2, 3, 5]  # the first one warms up
+    assert [row.epoch for row in result.history] == [0, 1, 2, 3, 5]
+    assert [row.updates for row in result.history] == [0, 40, 80, 120, 200]
+    # the fit of three epochs took longer than that of five: it is given the time of that
+    assert [row.train_seconds for row in result.history] == pytest.approx([0.0, 1.0, 2.0, 4.0, 4.0])
+    assert [row.suboptimality for row in result.history[1:]] == pytest.approx([0.5, 0.2, 0.05, 0.008])
+    assert (result.status, result.setup_seconds, result.updates) == (Status.OK, 100.0, (200,))
+
+
+def test_the_time_limit_counts_all_fits_and_begins_none_that_would_exceed_it(
+    scripted: Callable[..., list[int]],
+) -> None:
+    problem = solved()
+    fits = scripted(problem, dict.fromkeys((1, 2, 3, 5), 2.0), dict.fromkeys((1, 2, 3, 5), 0.5))
+    result = peers.fit(problem, "scripted", epochs=50, seed=0, time_limit=7.0)
+    assert fits == [1, 1, 2, 3]
+    assert result.status == Status.TIMEOUT
+    assert "7 s" in result.message
+
+
+def test_the_last_budget_is_the_number_of_epochs(scripted: Callable[..., list[int]]) -> None:
+    problem = solved()
+    fits = scripted(problem, dict.fromkeys((1, 2, 3, 4), 1.0), dict.fromkeys((1, 2, 3, 4), 1e-5))
+    assert peers.fit(problem, "scripted", epochs=4, seed=0).status == Status.OK  # 1e-5 is not 1e-6
+    assert fits == [1, 1, 2, 3, 4]
+
+
+def test_budgets_rise_to_the_most() -> None:
+    assert peers.budgets(1) == [1]
+    assert peers.budgets(20) == [1, 2, 3, 5, 8, 12, 20]
+    assert peers.budgets(1000)[-5:] == [200, 300, 500, 800, 1000]
+    assert peers.budgets(150)[-4:] == [50, 80, 100, 150]
+
+
+def small(name: str) -> Any:
+    """A sparse problem with some hundred examples and popular features, without empty rows."""
+    random = np.random.default_rng(3)
+    X = csr_array(random_array((400, 60), density=0.1, rng=random))
+    X = X + csr_array((np.full(400, 0.3), (np.arange(400), np.zeros(400, int))), shape=X.shape)
+    y = X @ random.normal(size=60)
+    labels = np.where(y + 0.3 * random.normal(size=400) > np.median(y), 1.0, -1.0)
+    target = y if name == "least_squares" else labels
+    problem = problems.LINEAR_PROBLEMS[name].from_data(X, target, l2=5.0)
+    problem.solve()
+    return problem
+
+
+CELLS = [
+    (name, problem, workers)
+    for name, peer in registry.PEERS.items()
+    if not peer.stepped
+    for problem in peer.problems
+    for workers in ((1, 2) if peer.cores == "workers" else (1,))
+]
+REACHED = {"sklearn_sgd_optimal": 2e-3, "vowpal_wabbit": 1e-3}  # SGD gets nowhere near the others
+
+
+@pytest.mark.parametrize(("name", "problem", "workers"), CELLS)
+def test_a_peer_finds_the_optimum_of_our_objective(name: str, problem: str, workers: int) -> None:
+    package = registry.PEERS[name].modules[0]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    gap = REACHED.get(name, 1e-5)
+    affinity = os.sched_getaffinity(0)
+    result = peers.fit(small(problem), name, epochs=1000, workers=workers, seed=2**31 + 5, target=gap)
+    assert result.suboptimality <= gap
+    assert result.status == Status.OK
+    seconds = [row.train_seconds for row in result.history]
+    assert seconds == sorted(seconds)
+    assert (result.workers, result.weights.shape, result.weights.dtype) == (workers, (60,), np.float64)
+    assert os.sched_getaffinity(0) == affinity
+
+
+def test_a_peer_with_threads_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr(peers, "pin", asked.append)
+    for cores in ("one", "workers", "free"):
+        record = registry.Peer("named", (), lambda *_: lambda epochs: np.zeros(5), registry.LINEAR)
+        monkeypatch.setitem(peers.PEERS, "named", record._replace(cores=cores))
+        peers.fit(make("hinge"), "named", epochs=1, seed=0)
+    peers.fit(make("hinge"), "sklearn_sgd", step_size=STEP, epochs=1, seed=0, pinned=False)
+    assert [core is not None for core in asked] == [True, False, False, False]
+
+
+PLAN = """
+question = "Which peers can run here?"
+[[grid]]
+name = "small"
+problem = "hinge"
+l2 = 1.0
+dataset = "synthetic"
+data = {n_examples = 50, n_features = 20, nonzeros_per_row = 5, task = "classification"}
+[grid.run]
+backend = ["serial", "sklearn_sgd", "missing", "sklearn_saga", "liblinear"]
+workers = [1, 2]
+step_size = {rule = "exponential_backoff", initial = [0.1, 0.2], factor = [0.8, 0.9], tune = true}
+epochs = 2
+"""
+
+
+def test_what_cannot_run_is_a_reason_and_own_steps_are_not_tuned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = registry.Peer("Missing", ("no_such_module",), lambda *_: None, registry.LINEAR, cores="workers")
+    monkeypatch.setitem(peers.PEERS, "missing", missing)
+    monkeypatch.setattr(plan, "OWN_STEPS", (*plan.OWN_STEPS, "missing"))
+    path = tmp_path / "mine.toml"
+    path.write_text(PLAN)
+    trials = plan.make([spec.load(path)], 2)
+    rules = {(trial.backend, trial.workers, trial.step_rule, trial.purpose) for trial in trials}
+    assert rules == {
+        *(
+            ("serial", 1, rule, purpose)
+            for rule, purpose in ((None, "report"), ("exponential_backoff", "tune"))
+        ),
+        *(("sklearn_sgd", 1, rule, purpose) for rule, purpose in ((None, "report"), ("constant", "tune"))),
+        *(("missing", workers, "own", "report") for workers in (1, 2)),
+        *((name, 1, "own", "report") for name in ("sklearn_saga", "liblinear")),
+    }
+    assert sum(trial.purpose == "tune" for trial in trials) == 4 + 2
+    for trial in trials:
+        if trial.backend == "missing":
+            with pytest.raises(runner.Impossible, match="no_such_module"):
+                runner.execute(trial)
+        if trial.backend == "sklearn_saga":
+            with pytest.raises(runner.Impossible, match="logistic, least_squares, not hinge"):
+                runner.execute(trial)
+
+
+def test_own_steps_need_a_penalty() -> None:
+    with pytest.raises(NotImplementedError, match="l2 is 0"):
+        peers.fit(make("logistic", 0.0), "liblinear", epochs=1, seed=0)
+
+
+def test_every_peer_is_offered_to_specs_and_the_spec_names_those_that_choose_their_steps() -> None:
+    found = spec.load(spec.SPECS / "peers.toml", "full")
+    named = {name for grid in found.grid for name in grid.run.backend}
+    chosen = {name for name, peer in registry.PEERS.items() if set(peer.problems) & {"logistic", "hinge"}}
+    assert chosen - named == {"sklearn_sgd_unshuffled"}
+
+
+def test_the_best_peer_is_chosen_in_each_pair(tmp_path: Path) -> None:
+    loaded = tables.load(fake_run.write(tmp_path, experiments=("peers",), replicates=3))
+    free = ["grid", "sampling", "step_rule", "step_size", "step_parameter", "epochs", "merge_every"]
+    value = "seconds_to_1e-2_with_setup"
+    sides = ({"backend": tables.BEST_PEER}, {"backend": "replicated", "workers": 2})
+    pairs = tables.ratio(loaded, value, *sides, {"dataset": "rcv1_twin"}, free)
+    trials = tables.select(loaded, {"dataset": "rcv1_twin", "backend": ["snapml", "liblinear"]})
+    assert sorted(pairs["above"]) == sorted(trials.groupby("replicate")[value].min())
+    bare = trials["seconds_to_1e-2"] + trials["setup_seconds"] - trials["compile_seconds"]
+    assert bare.tolist() == trials[value].tolist()
+    rates = tables.ratio(loaded, "updates_per_second", *sides, {"dataset": "rcv1_twin"}, free)
+    assert sorted(rates["above"]) == sorted(trials.groupby("replicate")["updates_per_second"].max())
