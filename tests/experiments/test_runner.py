@@ -409,7 +409,11 @@ def test_a_peer_is_run_like_a_backend() -> None:
     outcome = runner.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5))
     assert outcome.columns["status"] == "ok"
     assert outcome.columns["updates"] == 300
-    assert [row[0] for row in outcome.history] == [0.0, 5.0]
+    assert [row[0] for row in outcome.history] == [0.0, 1.0, 2.0, 3.0, 5.0]  # TRIAL's optimum is known
+    speed = replace(TRIAL, workload=replace(WORKLOAD, solve=False), backend="sklearn_sgd", epochs=5)
+    assert [row[0] for row in runner.execute(speed).history] == [0.0, 5.0]
+    limited = runner.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5, time_limit=1e-9)).columns
+    assert (limited["status"], limited["updates"]) == ("timeout", 60)
 
 
 def test_a_workload_is_built_once() -> None:
