@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import os
@@ -85,8 +86,9 @@ def fit(
     solved = not math.isnan(history[0].suboptimality)
     status, message = Status.OK, "all epochs done"
     with _quiet(), tempfile.TemporaryDirectory() as folder, _on_one_core(pinned and peer.cores == "one"):
-        for module in peer.modules:
-            importlib.import_module(module)
+        with _own_arithmetic():
+            for module in peer.modules:
+                importlib.import_module(module)
         began = time.perf_counter()
         train = peer.prepare(problem, Options(workers, step_size, seed, Path(folder)))
         setup_seconds = time.perf_counter() - began
@@ -140,6 +142,20 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _own_arithmetic() -> Iterator[None]:
+    """Undo what loading a library linked with -ffast-math (Snap ML) does to ours.
+
+    The thread would round subnormal numbers to zero from then on, in the trials of all backends.
+    """
+    library, state = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    library.fegetenv(state)
+    try:
+        yield
+    finally:
+        library.fesetenv(state)
 
 
 @contextmanager

@@ -208,6 +208,7 @@ def test_a_peer_finds_the_optimum_of_our_objective(name: str, problem: str, work
     assert seconds == sorted(seconds)
     assert (result.workers, result.weights.shape, result.weights.dtype) == (workers, (60,), np.float64)
     assert os.sched_getaffinity(0) == affinity
+    assert 5e-324 * float(workers) > 0  # no library has switched subnormal numbers off
 
 
 def test_a_peer_with_threads_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
