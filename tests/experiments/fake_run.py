@@ -21,9 +21,7 @@ from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 FINGERPRINT = "0f1e2d3c4b5a6978"
 FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
-EXPERIMENTS = (
-    *FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale peers".split()
-)
+EXPERIMENTS = (*FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale peers".split())
 TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,

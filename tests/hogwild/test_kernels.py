@@ -49,6 +49,16 @@ def test_serial_equals_the_twin(name, sampling, l2, batch_size, threshold):
     np.testing.assert_allclose(result.weights, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_rows_with_64_bit_starts_are_the_same_rows(sampling):
+    case = problem()
+    wide = problem()
+    wide.X.indptr = wide.X.indptr.astype(np.int64)
+    narrow, also = (hogwild.minimize(one, sampling=sampling, epochs=1).weights for one in (case, wide))
+    assert case.X.indptr.dtype == np.int32
+    assert narrow.tobytes() == also.tobytes()
+
+
 def test_single_precision_follows_the_twin_to_its_rounding():
     case = problem("logistic", l2=1.0, dtype=np.float32)
     result = hogwild.minimize(case, step_size=0.1, epochs=1, seed=3)
