@@ -97,6 +97,11 @@ def _(problem, example, place):
     return np.uint64(problem.heads[example] if place == np.uint64(0) else problem.tails[example])
 
 
+@updates.constant.of(CutEdges)
+def _(problem, variable):
+    return problem.fixed[variable] != 0
+
+
 @inlined
 def _move(problem: Any, policy: Any, node: Any, distance: Any, weights: Any, room: Any) -> None:
     """Move a node's shares along the signs in ``room`` and back onto the simplex."""

@@ -8,7 +8,7 @@ from hogwild.atomics import load
 from hogwild.compiling import compiled
 from hogwild.delays import linger
 from hogwild.policies import add, await_turn, enter, leave, lock, unlock
-from hogwild.sampling import epoch_key, example, list_examples, scattered
+from hogwild.sampling import epoch_key, example, list_examples, position_at, scattered
 from hogwild.steps import step_at
 from hogwild.updates import (
     coefficient,
@@ -54,7 +54,8 @@ def run_examples(
             fetch_far_ahead(problem, np.uint64(order[place + 2 * AHEAD]))
             fetch_ahead(problem, np.uint64(order[place + AHEAD]), weights)
         chosen = np.uint64(order[place])
-        rate = weights.dtype.type(step_at(step, epoch + (begin + place) / examples))
+        position = position_at(sampling, begin + place)
+        rate = weights.dtype.type(step_at(step, epoch + position / examples))
         first, last = support(problem, chosen)
         enter(policy)
         scalar = coefficient(problem, chosen, first, last, weights, room)
@@ -91,7 +92,7 @@ def run_batches(
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):
         stop = min(batch + batch_size, end)
-        rate = weights.dtype.type(step_at(step, epoch + batch / examples))
+        rate = weights.dtype.type(step_at(step, epoch + position_at(sampling, batch) / examples))
         share = weights.dtype.type(1.0 / (stop - batch))
         touches = np.uint64(0)
         enter(policy)

@@ -11,6 +11,7 @@ from hogwild.policies import add
 from hogwild.updates import (
     coefficient,
     component,
+    constant,
     coordinate,
     count,
     fetch_ahead,
@@ -180,6 +181,11 @@ def _(problem, start, end):
 @variable.of(LinearRows)
 def _(problem, example, place):
     return problem.indices[place]
+
+
+@constant.of(LinearRows)
+def _(problem, variable):
+    return False
 
 
 @coordinate.of(LinearRows)

@@ -168,6 +168,11 @@ def _(problem, example, place):
     return np.uint64(problem.n_rows) + np.uint64(problem.columns[example])
 
 
+@updates.constant.of(Ratings)
+def _(problem, variable):
+    return False
+
+
 class MatrixCompletion(Problem):
     """``min_{L,R} (1/|E|) Σ_{(u,v)∈E} [ (L_u·R_v − Z_uv)² + µ/(2|E_u|) ‖L_u‖² + µ/(2|E_v|) ‖R_v‖² ]``.
 

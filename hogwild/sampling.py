@@ -134,6 +134,16 @@ def _(sampling, count, key, position):
 
 
 @generic
+def position_at(sampling: Any, position: Any) -> Any:
+    """Return the position of an epoch that a position stands for: for most samplings itself."""
+
+
+@position_at.of(WithReplacement, FreshPermutation, ShuffledOnce)
+def _(sampling, position):
+    return position
+
+
+@generic
 def scattered(sampling: Any) -> Any:
     """Return whether neighbouring positions stand for rows far apart, worth asking for ahead of their use."""
 

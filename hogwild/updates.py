@@ -73,6 +73,11 @@ def variable(problem: Any, example: Any, place: Any) -> Any:
 
 
 @generic
+def constant(problem: Any, variable: Any) -> Any:
+    """Return whether no update ever writes a variable: to share it is then no conflict."""
+
+
+@generic
 def coordinate(problem: Any, entry: Any) -> Any:
     """Return the coordinate of an entry (mini-batches of linear models)."""
 
