@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from hogwild.cyclades import conflict_free
 from hogwild.guide_pool import PoolTeam
 from hogwild.policies import atomic, global_lock, padded, private, turns, unguarded, variable_locks
 from hogwild.replicas import replicated
@@ -48,6 +49,7 @@ POLICIES: dict[str, Callable[[int, Any], Any]] = {
     "turns": turns,
     "private": private,
     "replicated": replicated,
+    "conflict_free": conflict_free,
 }
 _EXACT, _RACY = "identical", "statistical"
 _ROWS = (
@@ -83,12 +85,14 @@ _ROWS = (
         _RACY,
         "threads with replicas of the weights, merged every so many updates",
     ),
+    ("cyclades", "threads", "conflict_free", _EXACT, "threads that perform updates without a conflict"),
     ("averaging", "threads", "private", _EXACT, "a whole run in each thread, averaged when evaluated"),
     ("locked_processes", "processes", "global_lock", _RACY, "the same as locked, with processes"),
     ("aig_processes", "processes", "variable_locks", _RACY, "the same as aig, with processes"),
     ("round_robin_processes", "processes", "turns", _RACY, "the same as round_robin, with processes"),
     ("atomic_processes", "processes", "atomic", _RACY, "the same as atomic, with processes"),
     ("replicated_processes", "processes", "replicated", _RACY, "the same as replicated, with processes"),
+    ("cyclades_processes", "processes", "conflict_free", _EXACT, "the same as cyclades, with processes"),
     (
         "hogwild_processes",
         "processes",

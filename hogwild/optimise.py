@@ -13,6 +13,7 @@ import numpy as np
 from hogwild import checks
 from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
 from hogwild.choice import AUTO, choose
+from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
 from hogwild.delays import delay_of
 from hogwild.dual import dual_rows
 from hogwild.instruments import instrumented, observations
@@ -22,13 +23,14 @@ from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
 from hogwild.replicas import Replicated, adding, every
 from hogwild.result import Checkpoint, Result, Status
-from hogwild.sampling import SAMPLINGS, ShuffledBlocks, ShuffledOnce, shuffled_order
+from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
 from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 METHODS = ("sgd", "sdca")
 DEFAULT_STEP = 0.1
+UNOBSERVED = ("private", "padded", "replicated", "conflict_free")  # policies without an instrument
 _SEED_AXES = {"order": 0, "start": 1}
 
 
@@ -188,6 +190,8 @@ def minimize(
         plan = Plan(rows, policy, order, delay, start, workers, batch_size, block, room)
         if BACKENDS[name].workers != "pool":
             compile_seconds += warm_up(plan_for(plan, 0), step)
+        if isinstance(policy, ConflictFree) and isinstance(order, ShuffledOnce | AsStored):
+            keep_schedule(rows, plan_for(plan, 0).policy, order, block, batch_size)
         cores: list[int | None] = [None] * workers
         if pin:
             available = usable_cores()
@@ -209,7 +213,9 @@ def minimize(
     try:
         run = _Run(problem, team, workers, step, limits)
         run.go(_bounds(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
-        observed = None
+        observed = parallel = None
+        if isinstance(policy, ConflictFree):
+            parallel = parallel_share(team.policy, int(run.updates.sum()))
         if instrument:
             observed = observations(team.policy, weights, np.array(team.weights))
     finally:
@@ -227,6 +233,7 @@ def minimize(
         updates=tuple(run.updates.tolist()),
         cpu_seconds=tuple(run.cpu_seconds.tolist()),
         observations=observed,
+        parallel_share=parallel,
     )
 
 
@@ -349,7 +356,7 @@ def _check_combination(
         raise ValueError("instrument is True; name a backend then, instead of 'auto'")
     if backend.policy == "padded" and problem.n_weights >= 2**32 // PADDING:
         raise ValueError(f"backend is {backend.name!r}; {problem.n_weights} weights cannot lie so far apart")
-    if instrument and (backend.workers == "pool" or backend.policy in ("private", "padded", "replicated")):
+    if instrument and (backend.workers == "pool" or backend.policy in UNOBSERVED):
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:
         raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")

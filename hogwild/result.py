@@ -73,6 +73,9 @@ class Result:
         Examples processed and CPU seconds used by each worker.
     observations : Observations or None
         What an instrumented run saw (`hogwild.instruments`).
+    parallel_share : float or None
+        For `cyclades`: the share of the updates that several workers could perform side by side; the first
+        worker performed the others alone.
     """
 
     weights: np.ndarray
@@ -87,6 +90,7 @@ class Result:
     cpu_seconds: tuple[float, ...]
     observations: Observations | None = None
     reason: str = ""
+    parallel_share: float | None = None
 
     @property
     def train_seconds(self) -> float:

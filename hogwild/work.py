@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hogwild.cyclades import Batches, ConflictFree, Singles, agreed, run_rounds
 from hogwild.kernels import run_batches, run_examples
 from hogwild.policies import Private, alone, paced, placed, retire_worker, retires
 from hogwild.sampling import ShuffledOnce
@@ -90,37 +91,50 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     ``plan`` is the worker's own (`plan_for`).
     """
     begin, end = segment.begin, segment.end
-    if not isinstance(plan.policy, Private):
+    if not isinstance(plan.policy, Private | ConflictFree):
         begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
     step = in_epoch(segment.step, segment.epoch)
     cpu = time.thread_time()
     deadline = time.perf_counter_ns() + segment.limit * 1e9
-    position = begin
+    position, updates = begin, 0
     try:
-        while position < end and not flags[STOP] and time.perf_counter_ns() < deadline:
+        while position < end:
             until = min(position + plan.block, end)
+            goes_on = not flags[STOP] and time.perf_counter_ns() < deadline
+            if isinstance(plan.policy, ConflictFree):
+                goes_on = agreed(plan.policy, position, until, goes_on)
+            if not goes_on:
+                break
             paced(plan.policy, step_at(step, segment.epoch + position / count(plan.problem)))
-            run_block(plan, step, segment.epoch, position, until, scratch)
+            updates += run_block(plan, step, segment.epoch, position, until, scratch)
             position = until
     finally:
         if retires(plan.policy):
             retire_worker(plan.policy)
-    return Report(position - begin, time.thread_time() - cpu, time.perf_counter_ns())
+    return Report(updates, time.thread_time() - cpu, time.perf_counter_ns())
 
 
-def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> None:
-    """Run the compiled loop that fits the batch size."""
+def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> int:
+    """Run the compiled loop that fits the policy and the batch size; return this worker's updates."""
     how = (plan.problem, plan.policy, plan.sampling, plan.delay, step, plan.weights)
+    if isinstance(plan.policy, ConflictFree):
+        kind = Singles() if plan.batch_size == 1 else Batches(plan.batch_size)
+        block = Segment(step, epoch, begin, end, 0.0)
+        mine = share_of(block, plan.policy.worker, plan.workers, plan.batch_size)
+        return int(run_rounds(kind, *how, epoch, begin, end, *scratch, *mine))
     if plan.batch_size == 1:
         run_examples(*how, epoch, begin, end, *scratch)
     else:
         run_batches(*how, epoch, begin, end, *scratch, plan.batch_size)
+    return end - begin
 
 
 def warm_up(plan: Plan, step: StepSize) -> float:
     """Compile (or load) the kernels of a worker's plan without an update; return the seconds it took."""
     begin = time.perf_counter()
     run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))
+    if isinstance(plan.policy, ConflictFree):
+        agreed(plan.policy, -1, 0, True)
     if retires(plan.policy):
         retire_worker(alone(plan.policy))
     return time.perf_counter() - begin

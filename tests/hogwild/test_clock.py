@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import hogwild
-from hogwild import delays, kernels, optimise, policies, sampling, teams, work
+from hogwild import cyclades, delays, kernels, optimise, policies, sampling, teams, work
 from hogwild.compiling import config
 from hogwild.problems import LeastSquares
 from hogwild.steps import Constant
@@ -18,9 +18,7 @@ UPDATE, SECOND = 1_000, 1_000_000_000  # nanoseconds
 EVALUATION, COMPILING, SETTING_UP, CALLBACK, COLLECTION = 1_000, 300, 200, 50, 10  # seconds
 EXAMPLES, EPOCHS = 480, 3  # 480 are whole shares of 3 workers and 4 evaluations
 IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.workers in ("caller", "threads")]
-SHARING = [
-    name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in ("private", "padded", "replicated")
-]
+SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in optimise.UNOBSERVED]
 
 
 class VirtualClock:
@@ -74,6 +72,7 @@ def clock(monkeypatch):
         worker = threading.current_thread().name.rpartition("-")[2]
         clock.advance((end - begin) * clock.update[int(worker) if worker.isdigit() else 0])
         del litter
+        return end - begin
 
     def start_together(plan, worker, segment, flags, scratch):
         clock.times[threading.get_ident()] = clock.times[clock.caller]
@@ -169,7 +168,8 @@ def test_only_training_uses_up_the_time_limit(clock, monkeypatch, backend, evalu
     + [(name, {"instrument": True}) for name in IN_PROCESS if name in SHARING],
 )
 def test_all_that_a_run_needs_is_compiled_when_it_starts(backend, options):
-    loops = kernels.run_examples, kernels.run_batches, policies.retire_worker, teams.spin_until
+    loops = [kernels.run_examples, kernels.run_batches, policies.retire_worker, teams.spin_until]
+    loops += [cyclades.run_rounds, cyclades.agreed]
     seen = []
     hogwild.minimize(
         problem(),

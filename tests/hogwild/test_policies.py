@@ -22,7 +22,7 @@ LOSSLESS = [
     name
     for name in SHARED
     if hogwild.BACKENDS[name].policy
-    not in ("unguarded", "padded", "replicated")  # replicas do not add up by design
+    not in ("unguarded", "padded", "replicated", "conflict_free")  # replicas do not add up by design
     and (COMPILED or hogwild.BACKENDS[name].workers == "threads")
 ]
 STEP = 2.0**-20  # sums of so few of them are exact

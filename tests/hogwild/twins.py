@@ -1,6 +1,8 @@
 """Slow, obvious NumPy twins of the compiled kernels."""
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 
 def permutation_twin(count, key):
@@ -111,3 +113,54 @@ def cut_twin(heads, tails, capacities, terminals, shares, order, rate):
             if node not in terminals and signs.any():
                 shares[node] = simplex_twin(shares[node] + side * rate * capacities[i] * signs)
     return shares
+
+
+def schedule_twin(rows, workers, batch_size, least):
+    """The owner of each example of a stretch, in order, as ``~owner`` where a round begins.
+
+    ``rows`` are the variables of each example; a round has at least so many updates for each worker.
+    """
+    if workers == 1:
+        return [0] * len(rows)
+    updates = [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
+    owners, alike, first, groups, costs = [], 0, 0, [], []
+    while first < len(updates):
+        for last in range(first + 1, len(updates) + 1):
+            before = groups, costs
+            groups = components_twin(updates[first:last])
+            costs = [
+                sum(1 + len(row) for member in group for row in updates[first + member]) for group in groups
+            ]
+            if last - first >= least * workers and max(costs) * workers > sum(costs):
+                break
+        if last - first > least * workers and max(costs) * workers > 1.25 * sum(costs):
+            last, (groups, costs) = last - 1, before
+        if max(costs) > 0.75 * sum(costs):
+            alike = max(2 * alike, last - first)
+            last = min(first + alike, len(updates))
+            chosen = [0] * (last - first)
+        else:
+            alike, chosen, busy = 0, [0] * (last - first), [0] * workers
+            for cost, group in sorted(
+                zip(costs, groups, strict=True), key=lambda both: (-both[0], both[1][0])
+            ):
+                idlest = busy.index(min(busy))
+                busy[idlest] += cost
+                for member in group:
+                    chosen[member] = idlest
+        of_examples = [
+            owner for owner, rows_of in zip(chosen, updates[first:last], strict=True) for _ in rows_of
+        ]
+        owners += [~of_examples[0], *of_examples[1:]]
+        first = last
+    return owners
+
+
+def components_twin(updates):
+    """The connected components of updates that share a variable, each ascending."""
+    pairs = [(at, variable) for at, rows in enumerate(updates) for row in rows for variable in row]
+    at, touched = np.array(pairs, int).reshape(-1, 2).T
+    size = len(updates) + touched.max(initial=-1) + 1
+    graph = sp.coo_array((np.ones(at.size), (at, len(updates) + touched)), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1][: len(updates)]
+    return [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
