@@ -214,7 +214,7 @@ def minimize(
         run = _Run(problem, team, workers, step, limits)
         run.go(_bounds(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
         observed = parallel = None
-        if isinstance(policy, ConflictFree):
+        if isinstance(team.policy, ConflictFree):
             parallel = parallel_share(team.policy, int(run.updates.sum()))
         if instrument:
             observed = observations(team.policy, weights, np.array(team.weights))
