@@ -43,7 +43,7 @@ def time_to_target(run: tables.Run) -> style.Drawn:
 
 def _name(row: Any) -> str:
     peer = PEERS.get(row.backend)
-    name = peer.title if peer else style.look(row.backend).name
+    name = peer.title if peer else style.look(row.backend).name + ", dual" * (row.method == "sdca")
     return f"{name} × {row.workers}" if row.workers > 1 or (peer and peer.cores == "workers") else name
 
 

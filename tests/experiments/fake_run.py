@@ -251,6 +251,7 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             data = data | {"problem": "logistic"}
             tuned, own = (data | {"step_rule": rule} for rule in ("exponential_backoff", "own"))
             add(name, tuned, backend=("serial", "replicated"), workers=(2,))
+            add(f"{name}_dual", data | {"method": "sdca"}, backend=("replicated",), workers=(2,))
             add(f"{name}_peers", own, backend=("snapml", "liblinear"), workers=(1, 2))
     return cells
 
@@ -367,7 +368,7 @@ def _trial(
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
         "merge_every": cell.get("merge_every", 0),
-        "method": "sgd",
+        "method": cell.get("method", "sgd"),
         "page_cache": cell.get("page_cache", "warm"),
         "instrument": False,
         **_seen(cell, backend),
