@@ -38,7 +38,7 @@ FOUND = ["value", "above", "below", "disturbed"]
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
 ORDER = (
     "serial locked hogwild_threads hogwild_padded hogwild_processes replicated auto atomic aig round_robin "
-    "averaging pool"
+    "cyclades averaging pool"
 ).split()
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {

@@ -60,6 +60,7 @@ LOOKS = {
     "atomic": Look("atomic adds", "#7a5195", "p", (0, (3, 1)), "ooo"),
     "aig": Look("AIG (locks per variable)", "#2e7d4f", "d", "--", "--"),
     "round_robin": Look("RR (turns)", "#6f6f6f", "h", ":", "||||"),
+    "cyclades": Look("CYCLADES", "#3f7f93", "8", "-.", "|-"),
     "averaging": Look("averaging", "#c9a227", "<", "-.", "**"),
     "pool": Look("pool (guide)", "#8a8a8a", "D", ":", "----"),
     "sklearn_sgd": Look("scikit-learn", "#c9a227", "P", ":", "\\\\\\\\"),
