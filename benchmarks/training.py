@@ -10,7 +10,8 @@ import hogwild
 # Written down, not read from hogwild: asv imports this file for each cell, and should not load numba then.
 PROBLEMS = ["least_squares", "logistic", "hinge"]
 BACKENDS = (
-    "serial locked aig round_robin atomic cyclades hogwild_padded hogwild_threads hogwild_processes replicated pool"
+    "serial locked aig round_robin atomic cyclades hogwild_padded hogwild_threads hogwild_processes "
+    "replicated pool"
 ).split()
 WORKERS = [1, 2]
 # 2 million non-zeros do not fit into the caches of one core, and an epoch still takes only some 10 ms.

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause, store_release
-from hogwild.compiling import compiled, generic, inlined
+from hogwild.compiling import compiled, inlined
 from hogwild.conflicts import schedule, space_for
-from hogwild.kernels import run_batches, run_examples
-from hogwild.policies import LINE, Unguarded, placed, renew, retire
+from hogwild.kernels import run_part, size_of
+from hogwild.policies import LINE, placed, renew, retire
 from hogwild.sampling import example, position_at, scattered
 
 _LIMIT, _KEPT = 0, 1  # cells of all workers
@@ -74,16 +74,6 @@ def parallel_share(policy: ConflictFree, updates: int) -> float:
     return float(policy.cells[LINE + _SHARED :: LINE].sum() / max(updates, 1))
 
 
-class Singles(NamedTuple):
-    """Updates of one example each."""
-
-
-class Batches(NamedTuple):
-    """Updates averaged over so many examples each."""
-
-    size: int
-
-
 class Chosen(NamedTuple):
     """Some positions of another sampling, in order."""
 
@@ -105,47 +95,6 @@ def _(sampling, position):
 @scattered.of(Chosen)
 def _(sampling):
     return True
-
-
-@generic
-def run_part(
-    kind: Any,
-    problem: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: Any,
-    end: Any,
-    order: Any,
-    room: Any,
-) -> Any:
-    """Perform a worker's part of a round, in which it is as if alone."""
-
-
-@run_part.of(Singles)
-def _(kind, problem, sampling, delay, step, weights, epoch, end, order, room):
-    run_examples(problem, Unguarded(), sampling, delay, step, weights, epoch, 0, end, order, room)
-
-
-@run_part.of(Batches)
-def _(kind, problem, sampling, delay, step, weights, epoch, end, order, room):
-    run_batches(problem, Unguarded(), sampling, delay, step, weights, epoch, 0, end, order, room, kind.size)
-
-
-@generic
-def size_of(kind: Any) -> Any:
-    """Return the number of examples of an update."""
-
-
-@size_of.of(Singles)
-def _(kind):
-    return 1
-
-
-@size_of.of(Batches)
-def _(kind):
-    return kind.size
 
 
 @compiled
@@ -187,7 +136,7 @@ def run_rounds(
             stop += 1
         if part > 0:
             _await_all(policy, _DONE, position)
-            run_part(kind, problem, chosen, delay, step, weights, epoch, part, order, room)
+            run_part(kind, problem, chosen, delay, step, weights, epoch, 0, part, order, room)
         store_release(cells, mine + _DONE, stop)
         performed += part
         shared += part if part < stop - position else 0

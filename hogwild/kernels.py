@@ -1,13 +1,13 @@
 """The two loops that every backend runs: single examples, and mini-batches."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hogwild.atomics import load
-from hogwild.compiling import compiled
+from hogwild.compiling import compiled, generic
 from hogwild.delays import linger
-from hogwild.policies import add, await_turn, enter, leave, lock, unlock
+from hogwild.policies import Unguarded, add, await_turn, enter, leave, lock, unlock
 from hogwild.sampling import epoch_key, example, list_examples, position_at, scattered
 from hogwild.steps import step_at
 from hogwild.updates import (
@@ -120,3 +120,56 @@ def run_batches(
                     add(policy, weights, touched, load(weights, touched), -rate * slope)
             unlock(policy, problem, chosen, first, last)
         leave(policy, touches)
+
+
+class Singles(NamedTuple):
+    """Updates of one example each."""
+
+
+class Batches(NamedTuple):
+    """Updates averaged over so many examples each."""
+
+    size: int
+
+
+@generic
+def run_part(
+    kind: Any,
+    problem: Any,
+    sampling: Any,
+    delay: Any,
+    step: Any,
+    weights: Any,
+    epoch: Any,
+    begin: Any,
+    end: Any,
+    order: Any,
+    room: Any,
+) -> Any:
+    """Perform updates as if alone, as a part of a larger kernel."""
+
+
+@run_part.of(Singles)
+def _(kind, problem, sampling, delay, step, weights, epoch, begin, end, order, room):
+    run_examples(problem, Unguarded(), sampling, delay, step, weights, epoch, begin, end, order, room)
+
+
+@run_part.of(Batches)
+def _(kind, problem, sampling, delay, step, weights, epoch, begin, end, order, room):
+    alone, size = Unguarded(), kind.size
+    run_batches(problem, alone, sampling, delay, step, weights, epoch, begin, end, order, room, size)
+
+
+@generic
+def size_of(kind: Any) -> Any:
+    """Return the number of examples of an update."""
+
+
+@size_of.of(Singles)
+def _(kind):
+    return 1
+
+
+@size_of.of(Batches)
+def _(kind):
+    return kind.size

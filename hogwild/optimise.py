@@ -85,9 +85,9 @@ def minimize(
         Default: 1 for serial, else the number of usable cores.
     step_size : float or a record of `hogwild.steps`, optional
         Default: 0.1. For the method `sgd` alone.
-    sampling : {"fresh_permutation", "shuffled_once", "shuffled_blocks", "as_stored", "with_replacement"}
-        See `hogwild.sampling`. What is shuffled once, or in blocks, is a copy of the data, in memory;
-        ``"as_stored"`` streams them as they lie: shuffle them first.
+    sampling : str
+        A name in `hogwild.sampling.SAMPLINGS`. ``"shuffled_once"`` and ``"shuffled_blocks"`` make a copy of
+        the data, in memory; ``"as_stored"`` and ``"stored_blocks"`` stream them as they lie.
     epochs : int
     batch_size : int
         Examples whose gradients are averaged into one update step; counted as that many updates.

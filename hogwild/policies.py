@@ -167,11 +167,6 @@ def _(policy: Padded, weights: np.ndarray) -> np.ndarray:
     return weights[::PADDING]
 
 
-@functools.singledispatch
-def paced(policy: Any, rate: float) -> None:
-    """Tell a worker's policy the step size of the updates that follow."""
-
-
 @enter.of(Unguarded, Padded, Private, Atomic, VariableLocks, Turns)
 @await_turn.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)
 @retire.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)

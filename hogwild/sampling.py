@@ -55,11 +55,18 @@ class ShuffledBlocks(NamedTuple):
     seed: int = 0
 
 
+class StoredBlocks(NamedTuple):
+    """As `ShuffledBlocks`, but of the rows as they lie, without a copy."""
+
+    seed: int = 0
+
+
 SAMPLINGS: dict[str, Any] = {
     "with_replacement": WithReplacement,
     "fresh_permutation": FreshPermutation,
     "shuffled_once": ShuffledOnce,
     "shuffled_blocks": ShuffledBlocks,
+    "stored_blocks": StoredBlocks,
     "as_stored": AsStored,
 }
 
@@ -124,7 +131,7 @@ def _(sampling, count, key, position):
     return np.uint64(position)  # the rows themselves were reordered, or are not to be
 
 
-@example.of(ShuffledBlocks)
+@example.of(ShuffledBlocks, StoredBlocks)
 def _(sampling, count, key, position):
     examples, place = np.uint64(count), np.uint64(position)
     blocks = examples // _BLOCK
@@ -138,7 +145,7 @@ def position_at(sampling: Any, position: Any) -> Any:
     """Return the position of an epoch that a position stands for: for most samplings itself."""
 
 
-@position_at.of(WithReplacement, FreshPermutation, ShuffledOnce)
+@position_at.of(WithReplacement, FreshPermutation, ShuffledOnce, ShuffledBlocks, AsStored, StoredBlocks)
 def _(sampling, position):
     return position
 
@@ -153,7 +160,7 @@ def _(sampling):
     return True
 
 
-@scattered.of(ShuffledOnce, ShuffledBlocks, AsStored)
+@scattered.of(ShuffledOnce, ShuffledBlocks, AsStored, StoredBlocks)
 def _(sampling):
     return False
 

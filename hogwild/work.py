@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.cyclades import Batches, ConflictFree, Singles, agreed, run_rounds
-from hogwild.kernels import run_batches, run_examples
-from hogwild.policies import Private, alone, paced, placed, retire_worker, retires
+from hogwild.cyclades import ConflictFree, agreed, run_rounds
+from hogwild.kernels import Batches, Singles, run_batches, run_examples
+from hogwild.policies import Private, alone, placed, retire_worker, retires
+from hogwild.replicas import Replicated, run_periods
 from hogwild.sampling import ShuffledOnce
-from hogwild.steps import StepSize, in_epoch, step_at
-from hogwild.updates import count
+from hogwild.steps import StepSize, in_epoch
 
 STOP = 0  # index of the stop flag in a team's flags
 _SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
@@ -91,7 +91,8 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     ``plan`` is the worker's own (`plan_for`).
     """
     begin, end = segment.begin, segment.end
-    if not isinstance(plan.policy, Private | ConflictFree):
+    taken = isinstance(plan.policy, Replicated)  # as workers come to it, not in shares
+    if not taken and not isinstance(plan.policy, Private | ConflictFree):
         begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
     step = in_epoch(segment.step, segment.epoch)
     cpu = time.thread_time()
@@ -105,9 +106,12 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
                 goes_on = agreed(plan.policy, position, until, goes_on)
             if not goes_on:
                 break
-            paced(plan.policy, step_at(step, segment.epoch + position / count(plan.problem)))
-            updates += run_block(plan, step, segment.epoch, position, until, scratch)
-            position = until
+            done = run_block(plan, step, segment.epoch, position, end if taken else until, scratch)
+            updates += done
+            if not taken:
+                position = until
+            elif done == 0:
+                break
     finally:
         if retires(plan.policy):
             retire_worker(plan.policy)
@@ -117,11 +121,13 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
 def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> int:
     """Run the compiled loop that fits the policy and the batch size; return this worker's updates."""
     how = (plan.problem, plan.policy, plan.sampling, plan.delay, step, plan.weights)
+    kind = Singles() if plan.batch_size == 1 else Batches(plan.batch_size)
     if isinstance(plan.policy, ConflictFree):
-        kind = Singles() if plan.batch_size == 1 else Batches(plan.batch_size)
         block = Segment(step, epoch, begin, end, 0.0)
         mine = share_of(block, plan.policy.worker, plan.workers, plan.batch_size)
         return int(run_rounds(kind, *how, epoch, begin, end, *scratch, *mine))
+    if isinstance(plan.policy, Replicated):
+        return int(run_periods(kind, *how, epoch, begin, end, *scratch))
     if plan.batch_size == 1:
         run_examples(*how, epoch, begin, end, *scratch)
     else:

@@ -71,10 +71,12 @@ def test_a_data_set_with_parts_of_its_own_is_tested_on_another(monkeypatch: pyte
     ids=["ratings", "graph"],
 )
 def test_a_trial_of_each_family_has_its_errors_and_tallies(workload: Workload, errors: set[str]) -> None:
-    fixed: Any = ("default", None, None, 30.0, 1, 1e-7, True)
+    fixed: Any = ("default", None, None, 30.0, 1)
     trial = plan.Trial(
         *("mine", "small", 0, workload, 3, "aig", 2, "fresh_permutation"),
         *("constant", 0.02, None, 1, 0.0, 2, *fixed),
+        gradient_delay=1e-7,
+        instrument=True,
     )
     found = runner.execute(trial).columns
     assert {name for name in ("train_rmse", "test_rmse", "cut") if found[name] is not None} == errors

@@ -119,7 +119,7 @@ def test_the_squares_of_rows_equal_numpys():
     assert (squares == 0).any()
 
 
-@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_blocks"])
+@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_blocks", "stored_blocks"])
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 def test_the_duality_gap_certifies_eight_digits(monkeypatch, name, sampling):
     records = kept_record(monkeypatch)

@@ -98,10 +98,11 @@ def test_a_fresh_permutation_is_a_permutation_and_equals_its_twin(count, seed, e
     assert order[:50] == permutation_twin(count, int(key))[:50]
 
 
+@pytest.mark.parametrize("name", ["shuffled_blocks", "stored_blocks"])
 @given(count=st.integers(1, 700), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 1000))
-def test_blocks_of_neighbours_come_in_an_order_that_is_new_in_every_epoch(count, seed, epoch):
+def test_blocks_of_neighbours_come_in_an_order_that_is_new_in_every_epoch(name, count, seed, epoch):
     key = epoch_key(seed, epoch)
-    order = examples_at(SAMPLINGS["shuffled_blocks"](seed), count, np.uint64(key), 0, count).tolist()
+    order = examples_at(SAMPLINGS[name](seed), count, np.uint64(key), 0, count).tolist()
     begins = [64 * block for block in permutation_twin(count // 64, int(key))]
     rows = [begin + row for begin in begins for row in range(64)] + list(range(count // 64 * 64, count))
     assert order == [(row + int(key)) % count for row in rows]

@@ -11,9 +11,12 @@ from hypothesis.extra.numpy import arrays
 
 import hogwild
 from hogwild import replicas
+from hogwild.compiling import config
+from hogwild.kernels import Batches, Singles
 from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
-from hogwild.policies import LINE, combined, laid_out, leave, paced, placed, retire
+from hogwild.policies import LINE, combined, laid_out, placed, renew, retire
 from hogwild.replicas import LONGEST, SHORTEST, Replicated
+from hogwild.steps import Constant
 from tests.hogwild.cases import completion, grid_cut, problem
 
 SIZE = 12
@@ -25,6 +28,12 @@ def policies(workers: int, merge_every: int | None = None) -> tuple[list[Replica
         policy = replicas.every(policy, merge_every)
     weights = laid_out(policy, np.zeros(SIZE), workers)
     return [placed(policy, weights, worker)[0] for worker in range(workers)], weights
+
+
+def done(policy: Replicated, rate: float, updates: int) -> None:
+    """Count updates as done that are not."""
+    policy.rates[policy.worker * LINE] = rate
+    policy.cells[2 * LINE + policy.worker * LINE + replicas._LEFT] -= updates
 
 
 @given(
@@ -40,9 +49,7 @@ def test_a_merge_is_as_if_the_workers_had_worked_in_turn(
     policy = policy._replace(curvature=curvature)
     for row, values in zip((policy.shared, policy.own, policy.base), given_rows, strict=True):
         row[:] = values
-    paced(policy, rate)
-    for _ in range(updates):
-        leave(policy, 1)
+    done(policy, rate, updates)
     replicas.merge(policy)
     shared, own, base = given_rows
     left = np.maximum(1 - rate * updates * curvature / 4, 0) ** 4
@@ -50,7 +57,7 @@ def test_a_merge_is_as_if_the_workers_had_worked_in_turn(
     assert policy.shared.tolist() == pytest.approx(expected)
     assert policy.shared.tolist() == policy.own.tolist() == policy.base.tolist()
     assert policy.cells[0] == 0  # the lock is free again
-    assert policy.cells[LINE + replicas._LEFT] == 10
+    assert policy.cells[2 * LINE + replicas._LEFT] == 10
 
 
 def test_two_that_settle_a_coordinate_settle_it_once() -> None:
@@ -60,8 +67,7 @@ def test_two_that_settle_a_coordinate_settle_it_once() -> None:
         for policy in (one, other):
             policy.curvature[:] = curvature
             policy.own[:] = 1.0
-            paced(policy, 1.0)
-            leave(policy, 1)
+            done(policy, 1.0, 1)
         replicas.merge(one)
         replicas.merge(other)
         assert other.shared.tolist() == [expected] * SIZE
@@ -71,8 +77,7 @@ def test_two_that_settle_a_coordinate_settle_it_once() -> None:
 def test_what_is_left_of_a_move_is_close_to_the_exponential(contracted: float) -> None:
     (policy,), _ = policies(1, merge_every=10)
     policy.curvature[:], policy.shared[:], policy.own[:] = contracted, 1.0, 1.0
-    paced(policy, 1.0)
-    leave(policy, 1)
+    done(policy, 1.0, 1)
     replicas.merge(policy)
     assert 0 <= math.exp(-contracted) - (policy.shared[0] - 1.0) + 1e-12 < 0.08
 
@@ -106,12 +111,10 @@ def test_constraints_do_not_survive_merges_so_there_are_none_on_them() -> None:
 
 def test_workers_learn_of_each_other_at_merges() -> None:
     (one, other), weights = policies(2, merge_every=3)
+    one.curvature[:] = 0
     one.own[0], other.own[1], other.own[2] = 1.0, 5.0, -1.0
     one.own[2] = 2.0
-    for _ in range(2):
-        leave(one, 1)
-    assert not weights[0].any()
-    leave(one, 1)
+    replicas.merge(one)
     assert combined(one, weights).tolist()[:3] == [1.0, 0.0, 2.0]
     assert other.own[0] == 0.0
     retire(other)
@@ -119,6 +122,48 @@ def test_workers_learn_of_each_other_at_merges() -> None:
     assert one.own[1] == 0.0
     retire(one)
     assert one.own.tolist() == other.own.tolist()
+
+
+@pytest.mark.parametrize(("batch_size", "merge_every"), [(1, 7), (1, 1000), (4, 2), (4, 13)])
+def test_workers_take_all_updates_once_whole_batches_and_merge_after_each_period(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, merge_every: int
+) -> None:
+    """In turns here, so that what each took can be told."""
+    if not config.DISABLE_JIT:
+        pytest.skip("the compiled loop cannot be watched")
+    pieces: list[list[int]] = []
+    merges: list[int] = []
+    monkeypatch.setattr(replicas, "run_part", lambda *given: pieces.append(list(given[7:9])))
+    monkeypatch.setattr(replicas, "merge_in_time", lambda policy: merges.append(len(pieces)))
+    workers, weights = policies(2, merge_every=merge_every)
+    case, kind = problem(features=SIZE, examples=400), Singles() if batch_size == 1 else Batches(batch_size)
+    order, room = np.empty(50, np.uint32), np.empty(0)
+    counts = [1, 1]
+    renew(workers[0])
+    while any(counts):
+        for number, policy in enumerate(workers):
+            counts[number] = replicas.run_periods(
+                kind,
+                case.kernel_record(),
+                policy,
+                None,
+                None,
+                Constant(0.1),
+                weights,
+                0,
+                10,
+                387,
+                order,
+                room,
+            )
+            assert counts[number] <= 50 + batch_size
+            for each in workers:
+                at = 2 * LINE + each.worker * LINE
+                if each.cells[at + replicas._LEFT] <= 0:
+                    each.cells[at + replicas._LEFT] = each.cells[at + replicas._PERIOD]
+    assert [position for begin, end in pieces for position in range(begin, end)] == list(range(10, 387))
+    assert all((begin - 10) % batch_size == 0 for begin, _ in pieces)
+    assert bool(merges) == (merge_every < 1000)
 
 
 @pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_once"])
@@ -136,10 +181,10 @@ def test_a_lone_worker_is_serial_to_the_bit(sampling: str) -> None:
 @pytest.mark.parametrize(
     ("worked", "merged_in", "period"),
     [
-        (900, 100, 400),  # a tenth already
-        (900, 150, 600),
-        (900, 900, 800),  # not more than doubled
-        (9_000, 100, 200),
+        (950, 50, 400),  # a twentieth already
+        (950, 75, 600),
+        (950, 950, 800),  # not more than doubled
+        (9_500, 50, 200),
     ],
 )
 def test_the_period_adapts_to_the_cost_of_merging(
@@ -150,10 +195,10 @@ def test_the_period_adapts_to_the_cost_of_merging(
     policy = policy._replace(adapts=True, longest=LONGEST)
     clock = iter([100, 200, 200 + worked, 200 + worked + merged_in])
     monkeypatch.setattr(replicas, "ticks", lambda: next(clock))
-    merge_in_time(policy, LINE)
-    assert policy.cells[LINE + replicas._PERIOD] == 400  # nothing to measure before the first merge
-    merge_in_time(policy, LINE)
-    assert policy.cells[LINE + replicas._PERIOD] == policy.cells[LINE + replicas._LEFT] == period
+    merge_in_time(policy)
+    assert policy.cells[2 * LINE + replicas._PERIOD] == 400  # nothing to measure before the first merge
+    merge_in_time(policy)
+    assert policy.cells[2 * LINE + replicas._PERIOD] == policy.cells[2 * LINE + replicas._LEFT] == period
 
 
 def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +214,8 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(replicas, "ticks", clock)
         for _ in range(20):
-            merge_in_time(policy, LINE)
-        assert policy.cells[LINE + replicas._PERIOD] == limit
+            merge_in_time(policy)
+        assert policy.cells[2 * LINE + replicas._PERIOD] == limit
 
 
 def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
