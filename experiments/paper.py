@@ -19,6 +19,8 @@ QUOTED = [
     ("kernels", "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
     ("guide", "seconds_per_epoch", ["backend", "workers"]),
     ("real_text", "test_error_rate", ["problem", "backend", "workers"]),
+    ("coherence", "ns_per_nonzero", ["grid", "zipf_exponent", "backend"]),
+    ("peers", "seconds_to_1e-6_with_setup", ["dataset", "problem", "backend", "method", "workers"]),
     ("collisions", "lost_share", ["grid", "density", "backend"]),
     ("collisions", "collision_rate", ["grid", "density", "backend"]),
     ("collisions", "expected_collision_rate", ["grid", "density", "backend"]),
@@ -83,6 +85,8 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
             },
             "repeated": str(int((trials["attempts"] > 1).sum())),
             "disturbed": tables.disturbed(trials) or "none was",
+            "streaming": _streaming(environment["machine"]),
+            "transfer": tables.seconds(environment["machine"].get("line_transfer_seconds") or float("nan")),
             "tuned": " and ".join(sorted(tuning["experiment"].unique())).replace("_", " "),
             "tuning_trials": str(len(tuning)),
             "software": f"Python {software['python']}, {', '.join(versions)}",
@@ -104,6 +108,12 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "values": values,
         "rcv1_density": next((key.split("/")[3] for key in values if key.startswith(_LOST)), "0"),
     }
+
+
+def _streaming(machine_found: dict[str, Any]) -> str:
+    speeds = machine_found.get("streaming_bytes_per_second") or {}
+    known = [f"{speeds[name] / 1e9:.3g}" for name in ("one_core", "all_cores") if speeds.get(name)]
+    return " and ".join(known) or "–"
 
 
 def _densities(run: tables.Run) -> dict[str, list[str]]:

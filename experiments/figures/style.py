@@ -53,7 +53,7 @@ LOOKS = {
     "serial": Look("serial", "#000000", "o", "-"),
     "locked": Look("locked", "#b3541e", "s", "--", "////"),
     "hogwild_threads": Look("Hogwild! threads", "#1f5fa8", "^", "-", "...."),
-    "replicated": Look("replicas", "#d1495b", "*", "-", "oo*"),
+    "replicated": Look("replicas", "#d1495b", "D", "-", "oo*"),
     "auto": Look("auto", "#444444", "H", ":", "+"),
     "hogwild_padded": Look("Hogwild! threads, padded", "#5aa9d6", ">", "--", "x/"),
     "hogwild_processes": Look("Hogwild! processes", "#5aa9d6", "v", "-.", "xxxx"),
@@ -62,7 +62,7 @@ LOOKS = {
     "round_robin": Look("RR (turns)", "#6f6f6f", "h", ":", "||||"),
     "cyclades": Look("CYCLADES", "#3f7f93", "8", "-.", "|-"),
     "averaging": Look("averaging", "#c9a227", "<", "-.", "**"),
-    "pool": Look("pool (guide)", "#8a8a8a", "D", ":", "----"),
+    "pool": Look("pool (guide)", "#8a8a8a", "*", ":", "----"),
     "sklearn_sgd": Look("scikit-learn", "#c9a227", "P", ":", "\\\\\\\\"),
     "sklearn_sgd_unshuffled": Look("scikit-learn, unshuffled", "#dccb8a", "X", ":", "++++"),
 }

@@ -40,7 +40,7 @@ NS = {
     "auto": 3.4,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
-    "snapml": 3.5,
+    "snapml": 8.0,
     "liblinear": 20.0,
 }
 CONVERSION_NS = 1.5  # a non-zero, from our format to a peer's
@@ -251,8 +251,8 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
             data = data | {"problem": "logistic"}
             tuned, own = (data | {"step_rule": rule} for rule in ("exponential_backoff", "own"))
             add(name, tuned, backend=("serial", "replicated"), workers=(2,))
-            add(f"{name}_dual", data | {"method": "sdca"}, backend=("replicated",), workers=(2,))
-            add(f"{name}_peers", own, backend=("snapml", "liblinear"), workers=(1, 2))
+            add(f"{name}_dual", data | {"method": "sdca", "rate": 2.0}, backend=("replicated",), workers=(2,))
+            add(f"{name}_peers", own | {"rate": 2.0}, backend=("snapml", "liblinear"), workers=(1, 2))
     return cells
 
 
@@ -306,7 +306,8 @@ def _trial(
         checkpoints = range(0, epochs + 1, epochs)
     rows: list[list[object]] = []
     for epoch in checkpoints:
-        gap = (1e-6 + float(np.exp(-rate * epoch)) * random.lognormal(0, 0.05)) if epoch else 1.0
+        floor = 1e-8 if "rate" in cell else 1e-6
+        gap = (floor + float(np.exp(-rate * epoch)) * random.lognormal(0, 0.05)) if epoch else 1.0
         gap = 10.0**epoch if diverged else gap
         train = seconds * epoch
         rows.append(
