@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 JOURNAL, TRIALS, HISTORY, ENVIRONMENT = "journal.jsonl", "trials.csv", "history.csv", "environment.json"
 LOCK = ".lock"
 
+# Options that trials did not always have, and what all trials had before: older runs stay readable.
+ADDED: dict[str, Any] = {"method": "sgd", "merge_every": 0, "page_cache": "warm"}
 TRIAL_COLUMNS = tuple(
     """
     trial experiment grid replicate purpose

@@ -81,6 +81,9 @@ class Trial:
         """16 hexadecimal digits over all settings; ``1`` and ``1.0`` are the same setting."""
         settings = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "skip"}
         settings["workload"] = self.workload.settings()
+        for name, before in journal.ADDED.items():
+            if settings[name] == before:  # trials keep the keys that they had before there was this option
+                del settings[name]
         if self.tuned_on:  # the same trial before and after its step size is chosen
             settings |= dict.fromkeys(STEP)
         return hashlib.sha256(json.dumps(_canonical(settings), sort_keys=True).encode()).hexdigest()[:16]

@@ -252,13 +252,13 @@ def _attempt(
 
 
 def _minimize(trial: Trial, problem: Any) -> Any:
+    cold = trial.page_cache == "cold"
+    if cold and (trial.backend in peers.PEERS or trial.backend.endswith("_processes")):
+        raise NotImplementedError(f"{trial.backend} keeps pages of its own in memory")
     if trial.backend in peers.PEERS:
         own = ("step_size", "epochs", "workers", "target", "time_limit")
         options = {name: getattr(trial, name) for name in own}
         return peers.fit(problem, trial.backend, **options, seed=trial.order_seed, pinned=trial.pin)
-    cold = trial.page_cache == "cold"
-    if cold and hogwild.BACKENDS[trial.backend].workers == "processes":
-        raise NotImplementedError(f"{trial.backend} keeps pages of its own in memory")
     chosen = {name: getattr(trial, name) for name in OPTIONS}
     chosen["backend"] = AGAIN.get(trial.backend, trial.backend)
     chosen["merge_every"] = trial.merge_every or None

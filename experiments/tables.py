@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import statistics
+from experiments.journal import ADDED
 from experiments.peers import PEERS
 
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
@@ -72,6 +73,9 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     """
     text = "trial data_hash grid reason sampling page_cache environment disturbed".split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
+    for name, before in ADDED.items():
+        if name not in trials:
+            trials[name] = before
     if experiments is not None:
         trials = trials[trials["experiment"].isin(experiments)].reset_index(drop=True)
     trials["disturbed"] = trials["disturbed"].fillna("")

@@ -144,9 +144,11 @@ def _close(cell: str, truth: str, tolerance: float | None) -> bool:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     header, *rows = _cells(path.name, _text(path))
-    if different := set(header) ^ set(columns):
+    added = [name for name in journal.ADDED if name in columns and name not in header]
+    if different := set(header) ^ set(columns) ^ set(added):
         raise ValueError(f"{path.name} is of another version, by its columns: {', '.join(sorted(different))}")
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    before = {name: str(journal.ADDED[name]) for name in added}
+    return [before | dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _cells(name: str, text: str) -> list[list[str]]:

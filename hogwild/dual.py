@@ -21,6 +21,7 @@ from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss
 from hogwild.policies import add
 from hogwild.updates import (
     coefficient,
+    constant,
     count,
     fetch_ahead,
     fetch_far_ahead,
@@ -114,6 +115,11 @@ def _(problem, example):
 @variables.of(DualRows)
 def _(problem, start, end):
     return variables(problem.rows, start, end)
+
+
+@constant.of(DualRows)
+def _(problem, variable):
+    return False
 
 
 @variable.of(DualRows)

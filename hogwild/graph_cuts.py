@@ -179,6 +179,7 @@ class GraphCut(Problem):
     """
 
     name = "graph_cut"
+    constrained = True
 
     def __init__(self, heads: Any, tails: Any, capacities: Any, terminals: Any, n_nodes: int) -> None:
         self.heads, self.tails, self.capacities = heads, tails, capacities

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.atomics import CACHE_LINE, load, prefetch
-from hogwild.compiling import generic, inlined
+from hogwild.compiling import compiled, generic, inlined
 from hogwild.losses import derivative, rests
 from hogwild.policies import add
 from hogwild.updates import (
@@ -215,3 +215,11 @@ def dot(indices: Any, values: Any, start: Any, end: Any, weights: Any) -> Any:
         first += values[entry] * load(weights, indices[entry])
         entry += np.uint64(1)
     return (first + second) + (third + fourth)
+
+
+@compiled
+def add_squares(starts: Any, indices: Any, values: Any, step: int, sums: Any) -> None:
+    """Add up the squares of each feature's values, of every ``step``-th row."""
+    for row in range(0, starts.size - 1, step):
+        for entry in range(starts[row], starts[row + 1]):
+            sums[indices[entry]] += np.float64(values[entry]) ** 2

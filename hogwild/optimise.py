@@ -200,7 +200,7 @@ def minimize(
 
     reason, team = "", None
     if backend == AUTO:
-        names = ["hogwild_threads"] + ["replicated"] * (problem.curvature() is not None)
+        names = ["hogwild_threads"] + ["replicated"] * (not problem.constrained)
         candidates = {"serial": 1} | (dict.fromkeys(names, workers) if workers > 1 else {})
         choice = choose(candidates, assemble, step, problem.nonzeros, problem.n_examples, limits.epochs)
         backend, team, workers, reason = choice
@@ -345,7 +345,7 @@ def _check_combination(
         raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
     if not linear and (backend.workers == "pool" or backend.policy == "padded"):
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
-    if backend.policy == "replicated" and problem.curvature() is None:
+    if backend.policy == "replicated" and problem.constrained:
         raise ValueError(
             f"backend is {backend.name!r}; merging replicas adds their moves, "
             f"which leaves the constraints of {problem.name}"

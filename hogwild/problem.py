@@ -43,10 +43,13 @@ class Problem:
         Weights that one pass over the examples touches, counted as often as it does.
     dtype : numpy.dtype
         Precision of data and weights.
+    constrained : bool
+        Whether weights are held in a set: then moves of several workers do not add up, nor do replicas merge.
     """
 
     name: ClassVar[str]
     targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
+    constrained: ClassVar[bool] = False
     n_examples: int
     n_weights: int
     n_variables: int
@@ -77,13 +80,12 @@ class Problem:
         """Return Ω, Δ and ρ of the examples."""
         raise NotImplementedError
 
-    def curvature(self) -> np.ndarray | None:
+    def curvature(self) -> np.ndarray:
         """Return the objective's typical second derivative along each coordinate, shape (n_weights,).
 
-        How fast a worker's updates settle a coordinate decides how replicas are merged. None where they
-        cannot be: moves along constraints do not add up.
+        How fast a worker's updates settle a coordinate decides how replicas are merged.
         """
-        return None
+        raise NotImplementedError
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Any:
         """Return the data as kernels see them, the examples laid out in an order if one is given."""

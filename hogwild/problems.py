@@ -10,7 +10,7 @@ from hogwild import checks, losses
 from hogwild.datasets.record import content_hash
 from hogwild.datasets.rows import BLOCK, assembled, blocks_of, counts
 from hogwild.graph_cuts import GraphCut
-from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty
+from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty, add_squares
 from hogwild.matrix_completion import MatrixCompletion
 from hogwild.optimum import Optimum, solve
 from hogwild.problem import Problem, square_sum
@@ -138,9 +138,10 @@ class LinearProblem(Problem):
 
         From at most 20,000 examples: a feature that is rarer than that settles in no period.
         """
-        rows = self.X[:: -(-self.n_examples // _CURVED_EXAMPLES)]
-        squares = np.bincount(rows.indices, np.square(rows.data), minlength=self.n_features)
-        return losses.mean_curvature(self.loss) / rows.shape[0] * squares + 2 * self.l2 / self.n_examples
+        sums, step = np.zeros(self.n_features), -(-self.n_examples // _CURVED_EXAMPLES)
+        add_squares(self.X.indptr, self.X.indices, self.X.data, step, sums)
+        mean = sums / -(-self.n_examples // step)
+        return losses.mean_curvature(self.loss) * mean + 2 * self.l2 / self.n_examples
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> LinearRows:
         """Return the data as kernels see them, the rows laid out in an order if one is given."""
