@@ -1,0 +1,17 @@
+"""Runs as they are loaded."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments import journal, tables, verify
+from tests.experiments import fake_run
+
+
+def test_a_run_from_before_an_option_is_read_as_if_it_had_its_default(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("workers",), replicates=1)
+    before = [tables.load(tmp_path).trials, verify._rows(tmp_path / "trials.csv", journal.TRIAL_COLUMNS)]
+    trials = pd.read_csv(tmp_path / "trials.csv", dtype=str, keep_default_na=False)
+    trials.drop(columns=list(journal.ADDED)).to_csv(tmp_path / "trials.csv", index=False)
+    pd.testing.assert_frame_equal(tables.load(tmp_path).trials, before[0], check_like=True)
+    assert verify._rows(tmp_path / "trials.csv", journal.TRIAL_COLUMNS) == before[1]
