@@ -1,6 +1,7 @@
 """Kill a real run at random moments, finish it, and look for what is lost, doubled or still running.
 
-``python -m tests.experiments.kill_a_real_run [NAME …] [--kills N]``: minutes, so it is no test of pytest's.
+``python -m tests.experiments.kill_a_real_run [NAME …] [--kills N] [--within SECONDS]``: minutes, so it is
+no test of pytest's.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ def whole_lines(directory: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def kill_and_check(names: list[str], kills: int, folder: Path) -> list[str]:
-    """Kill runs at random moments of an untouched one's duration, so many times; return what went wrong."""
+def kill_and_check(names: list[str], kills: int, within: float, folder: Path) -> list[str]:
+    """Kill runs at random moments of their first seconds, so many times; return what went wrong."""
     moments, killed, runs = random.Random(0), 0, 0
     began = time.monotonic()
     if start(names, folder / "untouched").wait():
         return [(folder / "untouched.log").read_text(encoding="utf-8")]
-    duration = time.monotonic() - began
+    duration = min(time.monotonic() - began, within)
     wrong = check(names, folder / "untouched")
     while killed < kills:
         runs += 1
@@ -116,12 +117,13 @@ def check(names: list[str], directory: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; none: guide")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments, or all; none: guide")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--within", type=float, default=12.0, help="seconds from start to kill, at most")
     options = parser.parse_args()
     names = options.names or ["guide"]
     with tempfile.TemporaryDirectory() as folder:
-        wrong = kill_and_check(names, options.kills, Path(folder))
+        wrong = kill_and_check(names, options.kills, options.within, Path(folder))
     print(
         "\n".join(wrong)
         or f"{options.kills} kills of {' '.join(names)}: nothing lost, doubled or left running"
