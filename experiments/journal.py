@@ -175,7 +175,7 @@ def tables(records: Iterable[Record]) -> dict[str, str]:
     trial_writer.writeheader()
     history_writer.writerow(HISTORY_COLUMNS)
     for record in records:
-        trial_writer.writerow(record["trial"])
+        trial_writer.writerow(ADDED | record["trial"])
         history_writer.writerows([record["trial"]["trial"], *row] for row in record["history"])
     return {TRIALS: trials.getvalue(), HISTORY: rows.getvalue()}
 
