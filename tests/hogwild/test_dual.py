@@ -26,7 +26,8 @@ THREADS = [name for name in BACKENDS if hogwild.BACKENDS[name].workers == "threa
 LOSSLESS = [
     name
     for name in BACKENDS
-    if hogwild.BACKENDS[name].policy != "unguarded" and not (config.DISABLE_JIT and name not in THREADS)
+    if hogwild.BACKENDS[name].policy not in ("unguarded", "padded")
+    and not (config.DISABLE_JIT and name not in THREADS)
 ]
 step = compiled(lambda loss, *rest: dual.dual_step(loss, *rest))
 
