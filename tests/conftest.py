@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what may wait for ever, or count twice, without the compiler: exchanges are then two steps."""
+    """Leave out what may wait for ever, or count twice, without the compiler: exchanges are two steps."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         reason = "nothing is one step between interpreted processes: a lock's release can be overwritten"
         names = ("locked_processes", "aig_processes", "replicated_processes")
