@@ -110,7 +110,7 @@ def minimize(
         memory; a run without it pays nothing. For compiled backends on shared weights, ``batch_size`` 1.
     merge_every : int, optional
         A worker's updates from one merge of its replica to the next, for the backends that have replicas; by
-        default as many as make merging a tenth of the work.
+        default as many as make merging a twentieth of the work, within limits.
     pin : bool
         Bind each worker to a core of its own, as far as there are cores (Linux).
     callback : callable, optional

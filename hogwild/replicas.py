@@ -111,7 +111,7 @@ def run_periods(
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
     Workers take what is next, for their cores are not equally fast, and merge their replicas after each
-    period. Merges are outside the loop over updates: inside, they made every update a third dearer.
+    period. Merges are outside the loop over updates: inside, every update paid for the call.
     """
     cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE
     size, examples, performed = size_of(kind), count(problem), 0
