@@ -58,10 +58,17 @@ def dual_rows(rows: LinearRows, l2: float) -> DualRows:
 @compiled
 def row_squares(indptr: Any, values: Any) -> Any:
     """Return ‖x_i‖² of every row, in float64."""
-    squares = np.zeros(indptr.size - 1)
+    squares = np.empty(indptr.size - 1)
     for row in range(squares.size):
-        for entry in range(indptr[row], indptr[row + 1]):
-            squares[row] += np.float64(values[entry]) ** 2
+        even, odd = 0.0, 0.0  # an addition need not wait for the one before
+        entry, end = np.uint64(indptr[row]), np.uint64(indptr[row + 1])
+        while entry + np.uint64(1) < end:
+            even += np.float64(values[entry]) ** 2
+            odd += np.float64(values[entry + np.uint64(1)]) ** 2
+            entry += np.uint64(2)
+        if entry < end:
+            even += np.float64(values[entry]) ** 2
+        squares[row] = even + odd
     return squares
 
 

@@ -218,8 +218,12 @@ def dot(indices: Any, values: Any, start: Any, end: Any, weights: Any) -> Any:
 
 
 @compiled
-def add_squares(starts: Any, indices: Any, values: Any, step: int, sums: Any) -> None:
-    """Add up the squares of each feature's values, of every ``step``-th row."""
-    for row in range(0, starts.size - 1, step):
-        for entry in range(starts[row], starts[row + 1]):
+def add_squares(starts: Any, indices: Any, values: Any, run: int, step: int, sums: Any) -> int:
+    """Add up the squares of each feature's values, of the first ``run`` of ``step`` rows; count those."""
+    looked_at = 0
+    for first in range(0, starts.size - 1, step):
+        last = min(first + run, starts.size - 1)
+        looked_at += last - first
+        for entry in range(starts[first], starts[last]):
             sums[indices[entry]] += np.float64(values[entry]) ** 2
+    return looked_at

@@ -21,7 +21,7 @@ from hogwild.linear import spread
 from hogwild.policies import PADDING, Padded, Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
-from hogwild.replicas import Replicated, adding, every
+from hogwild.replicas import adding, every, replicated
 from hogwild.result import Checkpoint, Result, Status
 from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import as_step
@@ -174,9 +174,8 @@ def minimize(
 
     def assemble(name: str, workers: int) -> tuple[Plan, Any]:
         nonlocal compile_seconds
-        policy = POLICIES[BACKENDS[name].policy](workers, problem)
-        if dual and isinstance(policy, Replicated):
-            policy = adding(policy)
+        make = POLICIES[BACKENDS[name].policy]
+        policy = (adding if dual and make is replicated else make)(workers, problem)
         if merge_every is not None:
             policy = every(policy, merge_every)
         start = laid_out(policy, weights, workers)

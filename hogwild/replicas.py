@@ -49,11 +49,11 @@ class Replicated(NamedTuple):
         return True
 
 
-def replicated(workers: int, problem: Any) -> Replicated:
-    """Return the policy; `placed` gives it its weights."""
+def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
+    """Return the policy, by default with the problem's curvature; `placed` gives it its weights."""
     nothing = np.empty(0, problem.dtype)
     cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros(workers * LINE)
-    curvature = problem.curvature().astype(problem.dtype)
+    curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
     longest = max(SHORTEST, min(LONGEST, problem.n_examples // (MERGES * workers)))
     policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, longest, 0)
     return every(policy, SHORTEST)._replace(adapts=True)
@@ -66,9 +66,9 @@ def every(policy: Replicated, updates: int) -> Replicated:
     return policy._replace(cells=cells, adapts=False)
 
 
-def adding(policy: Replicated) -> Replicated:
+def adding(workers: int, problem: Any) -> Replicated:
     """Return the policy for updates whose sum counts, however far each went: dual coordinate ascent."""
-    return policy._replace(curvature=np.zeros_like(policy.curvature))
+    return replicated(workers, problem, np.zeros(problem.n_weights))
 
 
 @laid_out.register

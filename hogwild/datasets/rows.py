@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from hogwild.compiling import compiled
+
 _INT32 = np.iinfo(np.int32).max
 BLOCK = 1 << 19  # entries handled at a time: megabytes, whatever the data
 
@@ -71,11 +73,17 @@ def blocks_of(X: Any, entries: int = BLOCK) -> Iterator[tuple[int, int, sparse.c
 
 
 def counts(indices: np.ndarray, n_features: int) -> np.ndarray:
-    """Return how often each index occurs, shape (n_features,), without widening all of them at once."""
-    found, entries = np.zeros(n_features, np.int64), max(n_features, BLOCK)
-    for first in range(0, indices.size, entries):
-        found += np.bincount(indices[first : first + entries], minlength=n_features)
+    """Return how often each index occurs, shape (n_features,)."""
+    found = np.zeros(n_features, np.int64)
+    count(indices.view(np.dtype(f"u{indices.itemsize}")), found)
     return found
+
+
+@compiled
+def count(indices: Any, found: Any) -> None:
+    """Add up how often each index occurs. NumPy's count first makes all indices 64 bits wide."""
+    for entry in range(indices.size):
+        found[indices[entry]] += 1
 
 
 def taken(X: Any, chosen: np.ndarray) -> sparse.csr_array:

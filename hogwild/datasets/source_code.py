@@ -1,6 +1,7 @@
 """Real text on every machine: the functions of Python source files as labelled documents."""
 
 import ast
+import importlib.util
 import os
 import platform
 import re
@@ -50,6 +51,7 @@ CONSTRUCTS = {
 def python_source(
     path: str | os.PathLike[str] | None = None,
     *,
+    packages: str = "",
     label: str = "raise",
     max_documents: int | None = None,
     n_features: int | None = None,
@@ -71,6 +73,9 @@ def python_source(
         below it named ``site-packages``, ``dist-packages``, ``test``, ``tests``, ``idle_test`` or
         ``__pycache__``, hidden ones and links to folders are left out. Files that cannot be read or parsed
         are skipped and counted in the description.
+    packages : str
+        Names of installed packages, separated by spaces, whose folders are read as well, as they are
+        installed: the versions decide what is in them.
     label : str
         "assert", "for", "import", "lambda", "raise", "return", "try", "while", "with" or "yield". Functions
         that contain it are +1, the others -1.
@@ -93,6 +98,8 @@ def python_source(
     ------
     FileNotFoundError
         If ``path`` is not a folder.
+    ModuleNotFoundError
+        If one of ``packages`` is not installed.
     ValueError
         If there is no function in it, or if all functions (or all that keep a word) have the same label.
     """
@@ -107,7 +114,7 @@ def python_source(
     if not root.is_dir():
         raise FileNotFoundError(f"path is {str(root)!r}; it must be a folder with Python files")
 
-    files = list(_python_files(root))
+    files = [file for folder in [root, *_folders(packages)] for file in _python_files(folder)]
     documents, labels, n_read, n_skipped = _read(files, rng.permutation(len(files)), construct, limit)
     if not documents:
         raise ValueError(
@@ -125,6 +132,7 @@ def python_source(
 
     library = f"the standard library of Python {platform.python_version()}"
     where = library if path is None else f"folder {root.resolve().name}"
+    where += f" and of {', '.join(packages.split())}" if packages else ""
     columns = f"{X.shape[1]:,} {'words' if n_features is None else 'columns of hashed words'}"
     description = (
         f"{y.size:,} functions from {n_read:,} files ({n_skipped:,} skipped) of {where}, "
@@ -132,6 +140,20 @@ def python_source(
         f"+1 contains `{label}` ({np.mean(y > 0):.1%})."
     )
     return Dataset(X.astype(value_type, copy=False), y, None, "python_source", description)
+
+
+def _folders(packages: Any) -> list[Path]:
+    if not isinstance(packages, str):
+        raise TypeError(f"packages is {packages!r}; it must be names separated by spaces")
+    folders = []
+    for name in packages.split():
+        found = importlib.util.find_spec(name) if name.isidentifier() else None
+        if found is None or not found.submodule_search_locations:
+            raise ModuleNotFoundError(
+                f"packages holds {name!r}; it must name packages that are installed here"
+            )
+        folders += [Path(folder) for folder in found.submodule_search_locations]
+    return folders
 
 
 def _python_files(root: Path) -> Iterator[Path]:

@@ -189,6 +189,20 @@ def test_documents_left_without_words_are_left_out(tmp_path):
     assert np.array_equal(data.y, [1, -1, -1, 1])
 
 
+def test_installed_packages_are_read_as_well(tmp_path, folder, monkeypatch):
+    (tmp_path / "here/first/below").mkdir(parents=True)
+    (tmp_path / "here/first/below/m.py").write_text("def f(count): raise count\n", "utf-8")
+    (tmp_path / "here/second").mkdir()
+    (tmp_path / "here/second/__init__.py").write_text("def g(count): return count\n", "utf-8")
+    (folder / "own").mkdir()
+    (folder / "shelf.py").rename(folder / "own/shelf.py")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    data = python_source(folder / "own", packages="first second", min_count=1)
+    assert data.y.size == 5 + 2
+    assert "7 functions from 3 files (0 skipped) of folder own and of first, second" in data.description
+    assert "second" not in sys.modules  # read, not run
+
+
 def test_refusals(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match=r"path is .*absent.*; it must be a folder"):
         python_source(tmp_path / "absent")
@@ -214,6 +228,10 @@ def test_refusals(tmp_path, folder):
     ("arguments", "error", "message"),
     [
         ({"path": 3}, TypeError, "path is 3"),
+        ({"packages": 3}, TypeError, "packages is 3"),
+        ({"packages": "numpy no_such"}, ModuleNotFoundError, "packages holds 'no_such'; it must name"),
+        ({"packages": "abc"}, ModuleNotFoundError, "packages holds 'abc'"),  # a module, not a folder
+        ({"packages": "../numpy"}, ModuleNotFoundError, r"packages holds '\.\./numpy'"),
         ({"label": "goto"}, ValueError, "label is 'goto'; it must be one of assert, for"),
         ({"label": None}, TypeError, "label is None"),
         ({"max_documents": 1}, ValueError, "max_documents is 1"),

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hogwild import sparsity
+from hogwild import problems, sparsity
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
 from tests.hogwild.cases import arrays, problem
 from tests.hogwild.twins import objective_twin, sparsity_twin
@@ -141,6 +141,44 @@ def test_canonical_data_is_not_copied():
     X, y, _ = arrays()
     rows = sp.csr_array(X)
     assert np.shares_memory(LeastSquares.from_data(rows, y).X.data, rows.data)
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 1.0, 2.0])), max_size=5), min_size=1
+    ),
+    looked_at=st.integers(1, 7),
+)
+def test_rows_in_any_state_become_canonical(rows, looked_at):
+    """Whatever the blocks are that the entries are looked at in, rows of no entries among them."""
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    indices = np.array([index for row in rows for index, _ in row], np.int32)
+    values = np.array([value for row in rows for _, value in row], float)
+    X = sp.csr_array((len(rows), 5))
+    X.data, X.indices, X.indptr = values, indices, starts
+    given_canonical = all(
+        list(row) == sorted(row) and len({index for index, _ in row}) == len(row) and all(v for _, v in row)
+        for row in rows
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(problems, "_LOOKED_AT", looked_at)
+        case = LeastSquares.from_data(X, np.ones(len(rows)))
+    np.testing.assert_array_equal(case.X.toarray(), X.toarray())
+    assert case.X.has_canonical_format
+    assert (case.X.data != 0).all()
+    assert case.degrees.tolist() == (X.toarray() != 0).sum(axis=0).tolist()
+    if values.size:
+        assert np.shares_memory(case.X.data, values) == given_canonical
+
+
+def test_curvature_is_the_mean_square_of_runs_of_rows(monkeypatch):
+    X, y, _ = arrays()
+    monkeypatch.setattr(problems, "_RUN", 3)
+    monkeypatch.setattr(problems, "_CURVED_EXAMPLES", 10)
+    step = 3 * -(-X.shape[0] // 10)
+    chosen = np.arange(X.shape[0]) % step < 3
+    expected = 2 * (X[chosen] ** 2).mean(axis=0) + 2 * 0.5 / X.shape[0]
+    np.testing.assert_allclose(LeastSquares.from_data(X, y, l2=0.5).curvature(), expected, rtol=1e-12)
 
 
 GOOD_X, GOOD_Y = np.eye(3), np.array([1.0, -1.0, 1.0])
