@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 JOURNAL, TRIALS, HISTORY, ENVIRONMENT = "journal.jsonl", "trials.csv", "history.csv", "environment.json"
 LOCK = ".lock"
 
-# Options that trials did not always have, and what all trials had before: older runs stay readable.
-ADDED: dict[str, Any] = {"method": "sgd", "merge_every": 0, "page_cache": "warm"}
+# Columns that trials did not always have, and what they say of a trial from before: older runs stay readable.
+ADDED: dict[str, Any] = {"method": "sgd", "merge_every": 0, "page_cache": "warm", "check_seconds": 0.0}
 TRIAL_COLUMNS = tuple(
     """
     trial experiment grid replicate purpose
@@ -34,8 +34,8 @@ TRIAL_COLUMNS = tuple(
     method backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
     gradient_delay merge_every page_cache instrument pinned
     data_seed order_seed
-    status reason setup_seconds compile_seconds train_seconds eval_seconds wall_seconds cpu_seconds updates
-    updates_per_second ns_per_nonzero
+    status reason check_seconds setup_seconds compile_seconds train_seconds eval_seconds wall_seconds
+    cpu_seconds updates updates_per_second ns_per_nonzero
     objective_zero optimum optimum_certificate optimum_error objective suboptimality
     weight_error_l1 weight_error_l2
     mean_absolute_residual train_error_rate test_error_rate train_rmse test_rmse cut

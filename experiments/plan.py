@@ -82,7 +82,9 @@ class Trial:
         settings = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "skip"}
         settings["workload"] = self.workload.settings()
         for name, before in journal.ADDED.items():
-            if settings[name] == before:  # trials keep the keys that they had before there was this option
+            if (
+                name in settings and settings[name] == before
+            ):  # trials keep the keys that they had before there was this option
                 del settings[name]
         if self.tuned_on:  # the same trial before and after its step size is chosen
             settings |= dict.fromkeys(STEP)

@@ -76,6 +76,7 @@ def execute(trial: Trial) -> Outcome:
         **result.history[-1]._asdict(),
         "status": str(result.status),
         "reason": result.reason if result.status == hogwild.Status.OK else result.message,
+        "check_seconds": 0.0 if trial.backend in peers.PEERS else built.check_seconds,
         "setup_seconds": result.setup_seconds,
         "compile_seconds": result.compile_seconds,
         "cpu_seconds": sum(result.cpu_seconds),

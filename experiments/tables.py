@@ -68,7 +68,8 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     """Read trials.csv, history.csv and environment.json of a run, of some experiments or of all.
 
     Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target;
-    ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs.
+    ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs,
+    and the checks of the data.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
     text = "trial data_hash grid reason sampling page_cache environment disturbed".split()
@@ -100,7 +101,7 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
             times = {trial: statistics.time_to_target(rows[:, [clock, 2]], target) for trial, rows in curves}
             found = trials["trial"].map(times).astype(float)
             trials[f"{unit}_to_{name}"] = found.mask(diverged & found.notna(), math.inf)
-        setup = trials["setup_seconds"] - trials["compile_seconds"]
+        setup = trials["check_seconds"] + trials["setup_seconds"] - trials["compile_seconds"]
         trials[f"seconds_to_{name}_with_setup"] = trials[f"seconds_to_{name}"] + setup
     return Run(trials, history, environment, pd.read_csv(precision) if precision.exists() else pd.DataFrame())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import hogwild
+from hogwild.datasets.rows import counts
 
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
@@ -49,6 +51,9 @@ class Built:
     problem: Any
     held_out: Any | None
     columns: dict[str, Any]
+    check_seconds: (
+        float  # that making a problem of the data took, with counts of features: peers do it in `fit`
+    )
 
 
 def options(dataset: str) -> list[str]:
@@ -94,7 +99,12 @@ def data(dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int) -
 def build(workload: Workload) -> Built:
     """Build a workload's problem and solve it, if asked to; the last two are kept."""
     train, test = data(*workload.data_key)
+    counts(np.zeros(1, np.int32), 1)  # compiles
+    began = time.perf_counter()
     problem = make(workload, train)
+    if workload.problem in hogwild.problems.LINEAR_PROBLEMS:
+        counts(problem.X.indices, problem.n_features)
+    check_seconds = time.perf_counter() - began
     optimum = problem.solve() if workload.solve else None
     data_hash = train.content_hash
     what = data_hash, family(workload.problem)  # the same for all of a kind on the same data, and dear
@@ -120,7 +130,7 @@ def build(workload: Workload) -> Built:
         columns["optimum"] = optimum.objective
         columns["optimum_certificate"] = optimum.certificate
         columns["optimum_error"] = optimum.value
-    return Built(problem, None if test is None else make(workload, test), columns)
+    return Built(problem, None if test is None else make(workload, test), columns, check_seconds)
 
 
 def make(workload: Workload, part: Any) -> Any:

@@ -288,6 +288,18 @@ def test_the_best_peer_is_chosen_in_each_pair(tmp_path: Path) -> None:
     trials = tables.select(loaded, {"dataset": "rcv1_twin", "backend": ["snapml", "liblinear"]})
     assert sorted(pairs["above"]) == sorted(trials.groupby("replicate")[value].min())
     bare = trials["seconds_to_1e-2"] + trials["setup_seconds"] - trials["compile_seconds"]
-    assert bare.tolist() == trials[value].tolist()
+    assert (bare + trials["check_seconds"]).tolist() == pytest.approx(trials[value].tolist())
     rates = tables.ratio(loaded, "updates_per_second", *sides, {"dataset": "rcv1_twin"}, free)
     assert sorted(rates["above"]) == sorted(trials.groupby("replicate")["updates_per_second"].max())
+
+
+def test_checking_the_data_counts_where_a_peer_would_do_it_inside_its_fit(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(PLAN)
+    trials = plan.make([spec.load(path)], 2)
+    checked = {
+        trial.backend: runner.execute(trial).columns["check_seconds"]
+        for trial in trials
+        if trial.backend in ("serial", "sklearn_sgd") and trial.purpose == "tune"
+    }
+    assert checked["serial"] > checked["sklearn_sgd"] == 0
