@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import shutil
 import statistics
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,33 +14,10 @@ from typing import Any
 import numpy as np
 
 import hogwild
+from benchmarks import native
 
 RANK, STEP, EPOCHS, REPEATS = 10, 0.01, 3, 7
 ROWS = 10_000  # and columns, with 200 entries each: 32 MB of triplets, 1.6 MB of factors
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
-
-
-def compiler() -> str | None:
-    """Return the C++ compiler, None where there is none."""
-    return shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-
-
-@functools.cache
-def native() -> Any:
-    """Compile the C++ loop and return it as a function."""
-    found = compiler()
-    if found is None:
-        raise NotImplementedError("there is no C++ compiler")
-    folder = Path(tempfile.mkdtemp())
-    try:
-        library = folder / "completion.so"
-        source = Path(__file__).with_suffix(".cpp")
-        subprocess.run([found, *FLAGS, str(source), "-o", str(library)], check=True, capture_output=True)
-        epoch = ctypes.CDLL(str(library)).epoch
-    finally:
-        shutil.rmtree(folder)
-    epoch.restype = None
-    return epoch
 
 
 def native_epoch(problem: Any, order: np.ndarray, weights: np.ndarray) -> float:
@@ -54,7 +27,8 @@ def native_epoch(problem: Any, order: np.ndarray, weights: np.ndarray) -> float:
     values = problem.values[order]
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (rows, columns, values, left, right)]
     arguments = (*pointers[:3], ctypes.c_int64(values.size), *pointers[3:], ctypes.c_int64(problem.rank))
-    epoch = native()
+    epoch = native.library(Path(__file__).with_suffix(".cpp")).epoch
+    epoch.restype = None
     begin = time.perf_counter()
     for _ in range(EPOCHS):
         epoch(*arguments, ctypes.c_double(STEP))
@@ -116,7 +90,7 @@ class Completion:
     timeout = 600
 
     def setup_cache(self) -> dict[str, float] | None:
-        return measure() if compiler() else None
+        return measure() if native.compiler() else None
 
     def setup(self, figures: dict[str, float] | None) -> None:
         if figures is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import hogwild
-from benchmarks import completion, ratios, starting, training
+from benchmarks import completion, native, ratios, starting, training
 from hogwild.backends import POLICIES, TEAMS
 from hogwild.optimise import _derived_seed
 from hogwild.sampling import ShuffledOnce, shuffled_order
@@ -83,7 +83,7 @@ def test_training_measures_every_cell():
         assert benchmark.track_time_over_serial(figures, problem, "serial", 1) == 1
 
 
-@pytest.mark.skipif(completion.compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler")
 def test_the_native_loop_computes_the_same_epochs_and_both_are_timed():
     data = hogwild.datasets.jumbo_twin(n_rows=200)
     problem = hogwild.problems.MatrixCompletion.from_data(data.rows, data.columns, data.values, rank=10)
@@ -100,13 +100,13 @@ def test_the_native_loop_computes_the_same_epochs_and_both_are_timed():
 
 
 def test_without_a_compiler_the_native_loop_is_left_out(monkeypatch):
-    monkeypatch.setattr(completion, "compiler", lambda: None)
-    completion.native.cache_clear()
+    monkeypatch.setattr(native, "compiler", lambda: None)
+    native.library.cache_clear()
     assert completion.Completion().setup_cache() is None
     with pytest.raises(NotImplementedError):
         completion.Completion().setup(None)
     with pytest.raises(NotImplementedError, match="no C"):
-        completion.native()
+        completion.measure(rows=200, repeats=1)
 
 
 def test_memory_trains():
