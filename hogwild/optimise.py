@@ -1,17 +1,24 @@
-"""`minimize`: the checks, the loop over segments, the clocks and the stopping rules."""
+"""`minimize`: the set-up, the loop over segments, the clocks and the stopping rules."""
 
 import gc
 import itertools
 import math
-import reprlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from hogwild import checks
-from hogwild.backends import BACKENDS, POLICIES, TEAMS, Backend
+from hogwild.arguments import (
+    Limits,
+    check_combination,
+    check_dual,
+    checked_workers,
+    derived_seed,
+    starting_weights,
+)
+from hogwild.backends import BACKENDS, POLICIES, TEAMS
 from hogwild.choice import AUTO, choose
 from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
 from hogwild.delays import delay_of
@@ -30,15 +37,6 @@ from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 METHODS = ("sgd", "sdca")
 DEFAULT_STEP = 0.1
-UNOBSERVED = ("private", "padded", "replicated", "conflict_free")  # policies without an instrument
-_SEED_AXES = {"order": 0, "start": 1}
-
-
-class _Limits(NamedTuple):
-    epochs: int
-    target: float | None
-    tolerance: float | None
-    time_limit: float
 
 
 def minimize(
@@ -136,15 +134,15 @@ def minimize(
     checks.choice("backend", backend, (*BACKENDS, AUTO))
     chosen = BACKENDS["hogwild_threads" if backend == AUTO else backend]
     order = SAMPLINGS[checks.choice("sampling", sampling, SAMPLINGS)](
-        _derived_seed(checks.integer("seed", seed), "order")
+        derived_seed(checks.integer("seed", seed), "order")
     )
-    workers = _checked_workers(workers, chosen)
+    workers = checked_workers(workers, chosen)
     step = as_step(DEFAULT_STEP if step_size is None else step_size)
     batch_size = checks.integer("batch_size", batch_size, minimum=1)
     threshold = checks.real("gradient_threshold", gradient_threshold, "a number of at least 0")
-    _check_combination(problem, chosen, backend, batch_size, threshold, instrument)
+    check_combination(problem, chosen, backend, batch_size, threshold, instrument)
     if dual:
-        _check_dual(problem, chosen, workers, sampling, step_size, batch_size, threshold, initial_weights)
+        check_dual(problem, chosen, workers, sampling, step_size, batch_size, threshold, initial_weights)
     if merge_every is not None:
         merge_every = checks.integer("merge_every", merge_every, minimum=1)
         if chosen.policy != "replicated":
@@ -153,13 +151,13 @@ def minimize(
             )
     delay = delay_of(gradient_delay)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
-    limits = _Limits(
+    limits = Limits(
         checks.integer("epochs", epochs, minimum=1),
         None if target is None else checks.positive("target", target),
         None if tolerance is None else checks.positive("tolerance", tolerance),
         math.inf if time_limit is None else checks.positive("time_limit", time_limit),
     )
-    weights = _start(problem, initial_weights, seed)
+    weights = starting_weights(problem, initial_weights, seed)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {callback!r}; it must be callable")
     if limits.target is not None:
@@ -239,7 +237,7 @@ def minimize(
 class _Run:
     """The state of a run between segments."""
 
-    def __init__(self, problem: Problem, team: Any, workers: int, step: Any, limits: _Limits) -> None:
+    def __init__(self, problem: Problem, team: Any, workers: int, step: Any, limits: Limits) -> None:
         self._problem, self._team, self._step, self._limits = problem, team, step, limits
         self.history: list[Checkpoint] = []
         self.status, self.message = Status.OK, "all epochs done"
@@ -334,98 +332,8 @@ class _Run:
         return False
 
 
-def _check_combination(
-    problem: Problem, backend: Backend, name: str, batch_size: int, threshold: float, instrument: Any
-) -> None:
-    linear = isinstance(problem, LinearProblem)
-    if not linear and batch_size != 1:
-        raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
-    if not linear and threshold != 0:
-        raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
-    if not linear and (backend.workers == "pool" or backend.policy == "padded"):
-        raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
-    if backend.policy == "replicated" and problem.constrained:
-        raise ValueError(
-            f"backend is {backend.name!r}; merging replicas adds their moves, "
-            f"which leaves the constraints of {problem.name}"
-        )
-    if not isinstance(instrument, bool):
-        raise TypeError(f"instrument is {instrument!r}; it must be True or False")
-    if instrument and name == AUTO:
-        raise ValueError("instrument is True; name a backend then, instead of 'auto'")
-    if backend.policy == "padded" and problem.n_weights >= 2**32 // PADDING:
-        raise ValueError(f"backend is {backend.name!r}; {problem.n_weights} weights cannot lie so far apart")
-    if instrument and (backend.workers == "pool" or backend.policy in UNOBSERVED):
-        raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
-    if instrument and batch_size != 1:
-        raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")
-
-
-def _check_dual(
-    problem: Problem,
-    backend: Backend,
-    workers: int,
-    sampling: str,
-    step_size: Any,
-    batch_size: int,
-    threshold: float,
-    initial_weights: Any,
-) -> None:
-    if not isinstance(problem, LinearProblem):
-        raise ValueError(f"method is 'sdca'; it is for linear models, not for {problem.name}")
-    if backend.workers == "pool" or backend.policy == "private":
-        raise ValueError(f"method is 'sdca'; it is not for the backend {backend.name!r}")
-    for name, given, allowed in (
-        ("l2", problem.l2, problem.l2 > 0 or "above 0"),
-        ("step_size", step_size, step_size is None or "left out"),
-        ("batch_size", batch_size, batch_size == 1 or "1"),
-        ("gradient_threshold", threshold, threshold == 0 or "0"),
-        ("initial_weights", initial_weights, initial_weights is None or "None"),
-        ("sampling", sampling, workers == 1 or sampling != "with_replacement" or "without replacement"),
-    ):
-        if allowed is not True:
-            raise ValueError(f"{name} is {reprlib.repr(given)}; for the method 'sdca' it must be {allowed}")
-
-
 def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:
     """Return the positions of an epoch at which it is evaluated: about equal parts, whole batches."""
     batches = -(-examples // batch_size)
     marks = {min(batches * part // evaluations * batch_size, examples) for part in range(evaluations + 1)}
     return sorted(marks)
-
-
-def _checked_workers(workers: Any, backend: Backend) -> int:
-    if workers is None:
-        return 1 if backend.workers == "caller" else len(usable_cores())
-    workers = checks.integer("workers", workers, minimum=1)
-    if backend.workers == "caller" and workers != 1:
-        raise ValueError(f"workers is {workers}; the backend {backend.name!r} has exactly 1")
-    return workers
-
-
-def _derived_seed(seed: int, axis: str) -> int:
-    """Return an independent 63-bit seed for one axis of randomness, whatever the backend."""
-    return int(
-        np.random.SeedSequence(seed, spawn_key=(_SEED_AXES[axis],)).generate_state(1, np.uint64)[0]
-        >> np.uint64(1)
-    )
-
-
-def _start(problem: Problem, given: Any, seed: int) -> np.ndarray:
-    size = problem.n_weights
-    random = np.random.default_rng(_derived_seed(seed, "start"))
-    if given is None:
-        return problem.start(random)
-    if isinstance(given, str):
-        if given != "normal":
-            raise ValueError(
-                f"initial_weights is {given!r}; allowed are None, 'normal' or an array of shape ({size},)"
-            )
-        return (random.standard_normal(size) / math.sqrt(size)).astype(problem.dtype)
-    weights = np.asarray(given)
-    if weights.shape != (size,) or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
-        raise ValueError(
-            f"initial_weights has shape {weights.shape} and dtype {weights.dtype}; "
-            f"allowed are finite real numbers of shape ({size},)"
-        )
-    return weights.astype(problem.dtype)

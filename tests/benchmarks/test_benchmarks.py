@@ -12,8 +12,8 @@ import pytest
 
 import hogwild
 from benchmarks import completion, native, ratios, starting, training
+from hogwild.arguments import derived_seed
 from hogwild.backends import POLICIES, TEAMS
-from hogwild.optimise import _derived_seed
 from hogwild.sampling import ShuffledOnce, shuffled_order
 
 KINDS = ("track_", "time_", "timeraw_", "peakmem_")
@@ -88,7 +88,7 @@ def test_the_native_loop_computes_the_same_epochs_and_both_are_timed():
     data = hogwild.datasets.jumbo_twin(n_rows=200)
     problem = hogwild.problems.MatrixCompletion.from_data(data.rows, data.columns, data.values, rank=10)
     start = problem.start(np.random.default_rng(0))
-    order = shuffled_order(problem.n_examples, ShuffledOnce(_derived_seed(0, "order")).seed)
+    order = shuffled_order(problem.n_examples, ShuffledOnce(derived_seed(0, "order")).seed)
     native = start.copy()
     assert completion.native_epoch(problem, order, native) > 0
     np.testing.assert_allclose(native, completion.ours(problem, start).weights, rtol=1e-9, atol=1e-12)

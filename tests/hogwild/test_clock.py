@@ -9,6 +9,7 @@ import pytest
 
 import hogwild
 from hogwild import cyclades, delays, kernels, optimise, policies, sampling, teams, work
+from hogwild.arguments import UNOBSERVED
 from hogwild.compiling import config
 from hogwild.problems import LeastSquares
 from hogwild.steps import Constant
@@ -18,7 +19,7 @@ UPDATE, SECOND = 1_000, 1_000_000_000  # nanoseconds
 EVALUATION, COMPILING, SETTING_UP, CALLBACK, COLLECTION = 1_000, 300, 200, 50, 10  # seconds
 EXAMPLES, EPOCHS = 480, 3  # 480 are whole shares of 3 workers and 4 evaluations
 IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.workers in ("caller", "threads")]
-SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in optimise.UNOBSERVED]
+SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in UNOBSERVED]
 
 
 class VirtualClock:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import hogwild
 from hogwild import conflicts, optimise, work
+from hogwild.arguments import derived_seed
 from hogwild.delays import NoDelay
 from hogwild.kernels import run_examples
 from hogwild.policies import Unguarded
@@ -206,7 +207,7 @@ def test_a_time_limit_ends_all_workers_after_the_same_update(
     assert result.status == "timeout"
     performed = sum(result.updates)
     assert performed % 10 == 0
-    record = SAMPLINGS[sampling](optimise._derived_seed(0, "order"))
+    record = SAMPLINGS[sampling](derived_seed(0, "order"))
     layout = optimise.shuffled_order(2000, record.seed) if sampling.startswith("shuffled") else None
     weights, order = np.zeros(case.n_weights), np.empty(2000, np.uint32)
     for epoch in range(-(-performed // 2000)):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import hogwild
+from hogwild.arguments import derived_seed
 from hogwild.graph_cuts import _linear_program, simplex_threshold
-from hogwild.optimise import _derived_seed
 from hogwild.problems import GraphCut
 from hogwild.sampling import FreshPermutation, epoch_key, examples_at
 from tests.hogwild.cases import grid_cut
@@ -33,7 +33,7 @@ def test_serial_equals_the_twin(labels):
     case = grid_cut(side=3, labels=labels)
     start = case.settle(np.random.default_rng(1).random(case.n_weights))
     result = hogwild.minimize(case, step_size=0.03, epochs=1, seed=2, initial_weights=start)
-    record = FreshPermutation(_derived_seed(2, "order"))
+    record = FreshPermutation(derived_seed(2, "order"))
     order = examples_at(record, case.n_examples, np.uint64(epoch_key(record.seed, 0)), 0, case.n_examples)
     shares = cut_twin(
         case.heads, case.tails, case.capacities, case.terminals, case.shares(start), order, 0.03

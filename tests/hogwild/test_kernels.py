@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hogwild
-from hogwild.optimise import _derived_seed
+from hogwild.arguments import derived_seed
 from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from hogwild.steps import Constant, ExponentialBackoff, InverseTime
@@ -15,7 +15,7 @@ from tests.hogwild.twins import epoch_twin, permutation_twin
 
 
 def order_of(sampling, examples, seed, epoch):
-    record = SAMPLINGS[sampling](_derived_seed(seed, "order"))
+    record = SAMPLINGS[sampling](derived_seed(seed, "order"))
     order = examples_at(record, examples, np.uint64(epoch_key(record.seed, epoch)), 0, examples)
     # rows that were laid out in an order of their own
     return shuffled_order(examples, record.seed)[order] if sampling.startswith("shuffled") else order

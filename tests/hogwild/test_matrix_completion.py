@@ -5,8 +5,8 @@ import pytest
 import scipy.optimize
 
 import hogwild
+from hogwild.arguments import derived_seed
 from hogwild.compiling import config
-from hogwild.optimise import _derived_seed
 from hogwild.problems import MatrixCompletion
 from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from tests.hogwild.cases import completion
@@ -21,7 +21,7 @@ def test_serial_equals_the_twin(sampling, rank, mu):
     result = hogwild.minimize(
         case, step_size=0.05, epochs=1, sampling=sampling, seed=6, initial_weights=start
     )
-    record = SAMPLINGS[sampling](_derived_seed(6, "order"))
+    record = SAMPLINGS[sampling](derived_seed(6, "order"))
     order = examples_at(record, case.n_examples, np.uint64(epoch_key(record.seed, 0)), 0, case.n_examples)
     if sampling.startswith("shuffled"):  # rows that were laid out in an order of their own
         order = shuffled_order(case.n_examples, record.seed)[order]
