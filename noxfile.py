@@ -22,6 +22,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 REFERENCE = "requirements/reference.txt"
 # Only what runs kernels: the rest is the same without a compiler.
 NOJIT_TESTS = ["tests/hogwild", "--ignore-glob=*/test_datasets*"]
+# Two files of tests at a time; `-- -n 0` for one. The tests of a file share what they make on disk.
+PYTEST = ["pytest", "--numprocesses=2", "--dist=loadfile"]
 
 
 def group(name: str) -> list[str]:
@@ -39,28 +41,28 @@ def install(session: nox.Session, *requirements: str, reference: bool = True, pe
 def tests(session: nox.Session) -> None:
     """Run all tests with the reference versions; arguments go to pytest."""
     install(session, *group("tests"), peers=True)
-    session.run("pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests_all(session: nox.Session) -> None:
     """Run all tests on every supported Python that is installed, with the newest versions of everything."""
     install(session, *group("tests"), reference=False)
-    session.run("pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python="3.11", venv_backend="uv")
 def tests_lowest(session: nox.Session) -> None:
     """Run all tests on the oldest Python with the oldest versions that pyproject.toml allows."""
     install(session, "--resolution", "lowest-direct", *group("tests"), reference=False)
-    session.run("pytest", "-W", "default::DeprecationWarning", *session.posargs)
+    session.run(*PYTEST, "-W", "default::DeprecationWarning", *session.posargs)
 
 
 @nox.session
 def tests_nojit(session: nox.Session) -> None:
     """Run the library's tests as plain Python, without compiling anything; arguments go to pytest."""
     install(session, *group("tests"))
-    session.run("pytest", *(session.posargs or NOJIT_TESTS), env={"NUMBA_DISABLE_JIT": "1"})
+    session.run(*PYTEST, *(session.posargs or NOJIT_TESTS), env={"NUMBA_DISABLE_JIT": "1"})
 
 
 @nox.session

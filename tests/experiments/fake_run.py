@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import hashlib
 import itertools
 import json
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments import figures
 from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 from experiments.peers.registry import PEERS
 
@@ -104,16 +100,6 @@ def write(
         "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
     }
     (directory / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
-    return directory
-
-
-@functools.cache
-def drawn() -> Path:
-    """Return a run of everything with its figures, made once for all tests; nobody may change it."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    directory = write(Path(folder.name) / "run", replicates=3)
-    figures.draw(directory)
     return directory
 
 

@@ -23,12 +23,12 @@ def texts(figure: Figure) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run() -> tables.Run:
-    return tables.load(fake_run.drawn())
+def run(drawn: Path) -> tables.Run:
+    return tables.load(drawn)
 
 
-def test_all_figures_are_drawn_from_the_csv_files_alone() -> None:
-    folder = fake_run.drawn() / "figures"
+def test_all_figures_are_drawn_from_the_csv_files_alone(drawn: Path) -> None:
+    folder = drawn / "figures"
     wanted = {f"{name}.{kind}" for name in figures.NAMES for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == {*wanted, "captions.json"}
     captions = json.loads((folder / "captions.json").read_text())

@@ -12,9 +12,9 @@ from tests.experiments import fake_run
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("run")
-    shutil.copytree(fake_run.drawn(), directory, dirs_exist_ok=True)
+    shutil.copytree(drawn, directory, dirs_exist_ok=True)
     paper.build(directory)
     return directory
 

@@ -7,9 +7,10 @@ from experiments import readme
 from tests.experiments import fake_run
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return fake_run.write(tmp_path / "run", experiments=("kernels", "workers"), replicates=3)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme") / "run"
+    return fake_run.write(folder, experiments=("kernels", "workers"), replicates=3)
 
 
 @pytest.fixture

@@ -101,12 +101,18 @@ def test_rows_without_entries_can_be_stored(tmp_path):
     assert result.weights.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+ON_FILES = ("serial", "replicated", "hogwild_threads", "hogwild_processes")
+
+
+# where the rows lie has nothing to do with the loss: one of the others with each sampling
 @pytest.mark.parametrize(
-    ("name", "backend"),
+    ("name", "backend", "sampling"),
     [
-        *((name, "serial") for name in LINEAR_PROBLEMS),
-        *(("logistic", backend) for backend in ("replicated", "hogwild_threads", "hogwild_processes")),
+        *(("logistic", *axes) for axes in itertools.product(ON_FILES, SAMPLINGS)),
+        *(
+            (name, "serial", sampling)
+            for name, sampling in zip(itertools.cycle(["least_squares", "hinge"]), SAMPLINGS, strict=False)
+        ),
     ],
 )
 def test_mapped_rows_train_to_the_same_bits(tmp_path, name, backend, sampling):

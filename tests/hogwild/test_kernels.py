@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import hogwild
 from hogwild.arguments import derived_seed
+from hogwild.compiling import config
 from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from hogwild.steps import Constant, ExponentialBackoff, InverseTime
@@ -111,8 +112,11 @@ def test_blocks_of_neighbours_come_in_an_order_that_is_new_in_every_epoch(name, 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 17, 40])
 def test_orders_are_uniform(count):
-    """Every example at every position, and every pair in front, equally often over the seeds (chi-square)."""
-    seeds = 3000
+    """Every example at every position, and every pair in front, equally often over the seeds (chi-square).
+
+    Interpreted over fewer of them: the orders are the same, see the twin.
+    """
+    seeds = 300 if config.DISABLE_JIT else 3000
     at, pairs = np.zeros((count, count)), np.zeros((count, count))
     for seed in range(seeds):
         order = shuffled_order(count, seed)

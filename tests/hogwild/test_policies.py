@@ -112,7 +112,7 @@ FAMILIES = {
         0.97,
         150,
     ),
-    "graph_cut": (lambda: grid_cut(side=6), 0.05, 0.98, 250),
+    "graph_cut": (lambda: grid_cut(side=6), 0.05, 0.9, 60),
 }
 
 
