@@ -105,7 +105,7 @@ class Claim(Threshold):
         side = {"backend": "", "workers": 1, **getattr(self, self.base)}
         backend, workers = side.pop("backend"), tables.options(side.pop("workers"), cores)[0]
         name = f"{backend} × {workers}" if workers != 1 or backend.startswith("hogwild") else backend
-        name = "best peer" if backend == tables.BEST_PEER else name
+        name = backend if backend in tables.BEST else name
         return ", ".join(filter(None, [name, *map(str, side.values())])).replace("_", " ")
 
 

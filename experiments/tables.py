@@ -14,10 +14,12 @@ import pandas as pd
 from experiments import statistics
 from experiments.journal import ADDED
 from experiments.peers import PEERS
+from hogwild import BACKENDS
 
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
 TIMED = {**TARGETS, "1e-6": 1e-6}  # shown for peers only: no SGD gets there
-BEST_PEER = "best_peer"  # a backend in a filter: all peers, of which a ratio takes the best
+# a backend in a filter: all of these, of which a ratio takes the best in each pair
+BEST = {"best_peer": tuple(PEERS), "best_own": tuple(BACKENDS)}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
 RUN = [
@@ -135,8 +137,8 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
 def options(wanted: Any, cores: int) -> list[Any]:
     """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` any peer."""
-    if wanted == BEST_PEER:
-        return list(PEERS)
+    if isinstance(wanted, str) and wanted in BEST:
+        return list(BEST[wanted])
     values = wanted if isinstance(wanted, list) else [wanted]
     return [cores if value == "cores" else value for value in values]
 
@@ -168,13 +170,13 @@ def ratio(
     A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
     These columns are returned, with ``value``, both sides of it (``above``, ``below``), the worse ``status``,
     and what ``disturbed`` one of them: either where a speed is compared, a parallel one where quality is.
-    The backend ``"best_peer"`` is in each pair the peer that did best there.
+    The backend ``"best_peer"`` is in each pair the peer that did best there, ``"best_own"`` the one of ours.
     """
     on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
     best = "max" if kind(value) == "rate" else "min"
     sides = []
     for side in (numerator, denominator):
-        chosen = best if side.get("backend") == BEST_PEER else "median"
+        chosen = best if side.get("backend") in BEST else "median"
         how = {value: chosen, "updates": "median", "disturbed": "max", "status": "first"}
         trials = select(run, {**where, **side}).dropna(subset=value)
         sides.append(concerned(trials, value).groupby(on, dropna=False, as_index=False).agg(how))

@@ -45,7 +45,9 @@ class Dataset(NamedTuple):
         return content_hash(self.X, self.y)
 
     def split(self, test_fraction: float = 0.2, seed: int = 0) -> tuple["Dataset", "Dataset"]:
-        """Return the examples in two random parts, (train, test), each in the order that the rows had.
+        """Return the examples in two random parts, (train, test), each in a random order.
+
+        Rows may lie in an order of their own (files, classes), which streaming them as stored would follow.
 
         Parameters
         ----------
@@ -59,10 +61,11 @@ class Dataset(NamedTuple):
             If a part would be empty.
         """
         test = held_out(self.y.size, test_fraction, seed)
-        return self._part(~test, "train"), self._part(test, "test")
+        order = np.random.default_rng([seed, 1]).permutation(self.y.size)
+        return self._part(order[~test[order]], "train"), self._part(order[test[order]], "test")
 
     def _part(self, chosen: np.ndarray, part: str) -> "Dataset":
-        description = f"{self.description} The {part} part, {chosen.sum():,} of {chosen.size:,} examples."
+        description = f"{self.description} The {part} part, {chosen.size:,} of {self.y.size:,} examples."
         return self._replace(X=self.X[chosen], y=self.y[chosen], description=description)
 
 

@@ -283,12 +283,22 @@ def test_the_best_peer_is_chosen_in_each_pair(tmp_path: Path) -> None:
     loaded = tables.load(fake_run.write(tmp_path, experiments=("peers",), replicates=3))
     free = ["grid", "sampling", "step_rule", "step_size", "step_parameter", "epochs", "merge_every"]
     value = "seconds_to_1e-2_with_setup"
-    sides = ({"backend": tables.BEST_PEER}, {"backend": "replicated", "workers": 2})
+    sides = ({"backend": "best_peer"}, {"backend": "replicated", "workers": 2})
     pairs = tables.ratio(loaded, value, *sides, {"dataset": "rcv1_twin"}, free)
     trials = tables.select(loaded, {"dataset": "rcv1_twin", "backend": ["snapml", "liblinear"]})
     assert sorted(pairs["above"]) == sorted(trials.groupby("replicate")[value].min())
     bare = trials["seconds_to_1e-2"] + trials["setup_seconds"] - trials["compile_seconds"]
     assert (bare + trials["check_seconds"]).tolist() == pytest.approx(trials[value].tolist())
+    pairs = tables.ratio(
+        loaded,
+        value,
+        sides[0],
+        {"backend": "best_own"},
+        {"dataset": "rcv1_twin"},
+        [*free, "workers", "method"],
+    )
+    ours = tables.select(loaded, {"dataset": "rcv1_twin"}).query("backend not in @peers.PEERS")
+    assert sorted(pairs["below"]) == sorted(ours.groupby("replicate")[value].min())
     rates = tables.ratio(loaded, "updates_per_second", *sides, {"dataset": "rcv1_twin"}, free)
     assert sorted(rates["above"]) == sorted(trials.groupby("replicate")["updates_per_second"].max())
 
