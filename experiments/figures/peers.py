@@ -30,7 +30,7 @@ def time_to_target(run: tables.Run) -> style.Drawn:
     places = {name: place for place, name in enumerate(ranks.sort_values(kind="stable").index)}
     shown = list(tables.groups(trials, WORKLOAD))
     height = 0.75 + 0.25 * len(places)
-    figure, axes = style.panels(len(shown), 3, height, "", sharey=True)
+    figure, axes = style.panels(len(shown), 4, height, "", sharey=True)
     for panel, (key, group) in zip(axes, shown, strict=True):
         _draw(panel, group, places)
         panel.set_title(tables.title(key[0], group))
