@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -52,6 +53,24 @@ def test_an_experiment_that_has_been_seen_costs_what_it_took(clock: Clock) -> No
         scale = 38.0 / 110.0
         long = (9 * 2.0 + 10.0 * scale) / 10
         assert told.seconds_left() == pytest.approx(long + 10 * (20.0 + scale) / 21)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_third_of_a_run_tells_the_rest_within_a_fifth(clock: Clock, seed: int) -> None:
+    """On a machine that is as slow all the time, whatever its trials scatter; plans are off by half."""
+    random = np.random.default_rng(seed)
+    trials = [replace(TRIAL, experiment=name, replicate=n) for n in range(150) for name in ("mine", "long")]
+    trials = [trials[place] for place in random.permutation(len(trials))]
+    seconds = random.lognormal(0.0, 0.5, len(trials)) * [
+        {"mine": 1.5, "long": 5.0}[t.experiment] for t in trials
+    ]
+    with reporter(trials, trials) as told:
+        for done, (trial, took) in enumerate(zip(trials, seconds, strict=True), 1):
+            clock.now += took
+            told.advance(trial, {"status": "ok"})
+            if seconds[:done].sum() >= seconds.sum() / 3:
+                break
+        assert told.seconds_left() == pytest.approx(seconds[done:].sum(), rel=0.2)
 
 
 def test_what_was_done_before_is_no_measure(clock: Clock) -> None:
