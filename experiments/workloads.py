@@ -51,9 +51,7 @@ class Built:
     problem: Any
     held_out: Any | None
     columns: dict[str, Any]
-    check_seconds: (
-        float  # that making a problem of the data took, with counts of features: peers do it in `fit`
-    )
+    check_seconds: float  # for checking the data and counting features: peers do it in `fit`
 
 
 def options(dataset: str) -> list[str]:
