@@ -13,7 +13,11 @@ class Constant(NamedTuple):
 
 
 class InverseTime(NamedTuple):
-    """``initial / (1 + decay * passes)``: the diminishing 1/k step (Robbins & Monro 1951)."""
+    """``initial / (1 + decay * passes)``: the diminishing 1/k step (Robbins & Monro 1951).
+
+    With ``decay = 2 * l2 * initial`` it tends to ``1 / (2 * l2 * passes)``: after k updates, 1/k over the
+    strong convexity ``2 * l2 / n_examples`` that the penalty gives (Nemirovski et al. 2009, section 2.1).
+    """
 
     initial: float
     decay: float = 1.0
