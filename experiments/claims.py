@@ -22,7 +22,9 @@ LEDGER = Path(__file__).with_name("claims.toml")
 Verdict = Literal["supported", "contradicted", "inconsistent", "not measurable here"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WORSE = ("supported", "inconsistent", "contradicted", "not measurable here")
-COLUMNS = "claim title source claimed workload measured low high unit base n rule verdict reason".split()
+COLUMNS = (
+    "claim title source claimed workload measured low high unit base n level rule verdict reason".split()
+)
 PRECISION = "claim workload n median low high width".split()
 MEANS = {
     "cost": "ratio of the summed costs, in which large workloads weigh most",
@@ -194,23 +196,28 @@ def read(run_directory: Path) -> pd.DataFrame:
     """Read claims.csv of a run, judging first where it is missing."""
     if not (run_directory / "claims.csv").exists():
         judge(run_directory)
-    text = [name for name in COLUMNS if name not in ("measured", "low", "high", "n")]
+    text = [name for name in COLUMNS if name not in ("measured", "low", "high", "n", "level")]
     found = pd.read_csv(run_directory / "claims.csv", dtype=dict.fromkeys(text, str))
     return found.fillna(dict.fromkeys(text, ""))
 
 
 def words(row: Any) -> dict[str, str]:
-    """Write out a row of claims.csv, for a table or a sentence; ``measured`` is empty where nothing was."""
+    """Write out a row of claims.csv, for a table or a sentence; ``measured`` is empty where nothing was.
+
+    ``decided`` is the verdict, with the level of its intervals where that is below `statistics.LEVEL`.
+    """
     plain = ("title", "source", "claimed", "base", "verdict", "reason")
     written = {name: str(getattr(row, name)) for name in plain}
     measured = f"{tables.number(row.measured)} {row.unit} ({tables.interval(row)})" if row.n else ""
     where = ": ".join(text for text in (row.workload, row.reason) if text)
-    return {**written, "measured": measured, "where": where, "n": str(row.n)}
+    unsure = row.verdict in ("supported", "contradicted") and row.level < statistics.LEVEL
+    decided = f"{row.verdict} at {row.level:.0%}" if unsure else row.verdict
+    return {**written, "decided": decided, "measured": measured, "where": where, "n": str(row.n)}
 
 
 def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
     found, rule = _find(run, claim, claim), f"whole interval {claim}"
-    verdict, reason = found.verdict, found.reason
+    verdict, reason, level = found.verdict, found.reason, found.level
     if claim.also is not None:
         value = claim.also.value or claim.value
         second, name = _find(run, claim, claim.also), value.replace("_", " ")
@@ -218,17 +225,17 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
         if second.interval.n and value != claim.value:
             said = f"{tables.number(second.interval.median)} ({tables.interval(second.interval)})"
             reason = "; ".join(filter(None, [reason, f"{name} × {said}: {second.verdict}"]))
-        verdict = max(verdict, second.verdict, key=WORSE.index)
+        verdict, level = max(verdict, second.verdict, key=WORSE.index), min(level, second.level)
     rule += " on every workload"
-    if found.level:
-        rule += f" ({found.level:.0%} intervals)"
+    if level:
+        rule += f" ({level:.0%} intervals)"
     workload = ", ".join(dict.fromkeys(name.split(",")[0] for name in found.workloads))
     if len(found.workloads) > 1:
         workload += f" ({len(found.workloads)} workloads)"
         rule += f"; measured: {MEANS[_kind(claim, claim.value)]}"
     median, low, high, n, _ = found.interval
     claimed = (claim.id, claim.title, claim.source, claim.claimed, workload)
-    return (*claimed, median, low, high, claim.unit, found.base, n, rule, verdict, reason)
+    return (*claimed, median, low, high, claim.unit, found.base, n, level, rule, verdict, reason)
 
 
 def _kind(claim: Claim, value: str) -> statistics.Kind:
@@ -298,6 +305,6 @@ def show(found: pd.DataFrame) -> None:
     table = Table("claim", "title", "claimed", "measured", "verdict", "on", title="Claims")
     for row in tables.rows(found):
         said = {name: escape(text) for name, text in words(row).items()}
-        verdict = f"[{colours[row.verdict]}]{row.verdict}[/]"
+        verdict = f"[{colours[row.verdict]}]{said['decided']}[/]"
         table.add_row(row.claim, said["title"], said["claimed"], said["measured"], verdict, said["where"])
     Console(width=None if sys.stdout.isatty() else 160).print(table)

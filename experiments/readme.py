@@ -39,7 +39,7 @@ def lines(run_directory: Path) -> list[str]:
     for row in tables.rows(claims.read(run_directory)):
         said = claims.words(row)
         what = said["measured"] or said["reason"]
-        text.append(f"| {row.claim} | {row.title} | {what} | {said['base']} | {row.verdict} |")
+        text.append(f"| {row.claim} | {row.title} | {what} | {said['base']} | {said['decided']} |")
     trials = tables.select(run, {"experiment": ["workers", "real_text"]})
     pairs = tables.speedups(run._replace(trials=tables.as_many_workers_as_cores(run, trials)), {})
     if pairs.empty:

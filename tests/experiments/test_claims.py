@@ -72,6 +72,16 @@ def test_the_table_is_complete(judged: pd.DataFrame) -> None:
     assert judged["workload"]["K1"] == "kernels (2 workloads)"
 
 
+@pytest.mark.parametrize(("replicates", "decided"), [(3, "supported at 75%"), (6, "supported")])
+def test_a_verdict_from_few_replicates_says_its_level(tmp_path: Path, replicates: int, decided: str) -> None:
+    fake_run.write(tmp_path, experiments=("kernels",), replicates=replicates)
+    found = claims.judge(tmp_path)
+    said = {row.claim: claims.words(row) for row in found.itertuples()}
+    assert said["K1"]["verdict"] == "supported"
+    assert said["K1"]["decided"] == decided
+    assert said["G4"]["decided"] == "not measurable here"  # there is no level where nothing was judged
+
+
 def test_the_table_is_written_and_read_back(tmp_path: Path) -> None:
     fake_run.write(tmp_path, experiments=("kernels",), replicates=3)
     read = claims.read(tmp_path)

@@ -34,7 +34,7 @@ def test_the_block_names_machine_commit_claims_and_speedups(run: Path, page: Pat
     assert "Imaginary CPU @ 3.00GHz, 2 cores, commit 0123456789" in text
     assert "| K1 | A shuffled non-zero costs at most 0.6 of scikit-learn's | 0." in text
     assert "the run has no such trials |  | not measurable here |" in text
-    assert re.search(r"\| sklearn sgd: [\d.]+–[\d.]+ ns per non-zero \| supported \|", text)
+    assert re.search(r"\| sklearn sgd: [\d.]+–[\d.]+ ns per non-zero \| supported at 75% \|", text)
     assert "| workload | serial | locked | hogwild_threads | hogwild_processes |" in text
     assert re.search(r"\| workers, hinge \| \d+ ms to 1e-2 \| 0\.", text)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import spec
+from experiments import spec, statistics
 from tests.experiments import fake_run
 
 SMALL = """
@@ -133,7 +133,13 @@ def test_unknown_experiments_are_refused_and_paths_are_taken(tmp_path: Path) -> 
 
 def test_our_experiments_load_and_keep_within_their_budget() -> None:
     names = set(fake_run.EXPERIMENTS)
-    for preset, budget in (("smoke", 120), ("quick", 480), ("full", 2_400)):
+    for preset, budget in (("smoke", 120), ("quick", 480), ("full", 3_000)):
         specs = spec.find([], preset)
         assert {loaded.name for loaded in specs} == names
         assert sum(loaded.size.seconds or budget for loaded in specs) <= budget
+
+
+def test_the_reference_run_has_the_replicates_that_a_verdict_needs() -> None:
+    few = [loaded.name for loaded in spec.find([], "full") if loaded.claims and loaded.size.replicates < 6]
+    assert few == []
+    assert statistics.coverage(6) >= statistics.LEVEL > statistics.coverage(5)
