@@ -71,7 +71,8 @@ def _(problem, example, start, end, weights, room):
         away = load(weights, head + label) - load(weights, tail + label)
         room[label] = np.sign(away)
         differs = differs or away != 0
-    return problem.capacities[example] if differs else problem.capacities[example] * 0
+    capacity = problem.capacities[example]  # read on both sides of a choice, each update counts references
+    return capacity if differs else capacity * 0
 
 
 @updates.idle.of(CutEdges)
@@ -94,7 +95,8 @@ def _(problem, start, end):
 
 @updates.variable.of(CutEdges)
 def _(problem, example, place):
-    return np.uint64(problem.heads[example] if place == np.uint64(0) else problem.tails[example])
+    head, tail = problem.heads[example], problem.tails[example]
+    return np.uint64(head if place == np.uint64(0) else tail)
 
 
 @updates.constant.of(CutEdges)

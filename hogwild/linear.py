@@ -155,7 +155,8 @@ def _(problem, example, start, end, weights, room):
 
 @idle.of(LinearRows)
 def _(problem, scalar):
-    return rests(problem.loss, scalar) and not charges(problem.penalty)
+    content, charged = rests(problem.loss, scalar), charges(problem.penalty)
+    return content and not charged  # called on both sides of the `and`, each update counts references
 
 
 @write.of(LinearRows)
