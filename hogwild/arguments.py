@@ -14,7 +14,7 @@ from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
 from hogwild.work import usable_cores
 
-UNOBSERVED = ("private", "padded", "replicated", "conflict_free")  # policies without an instrument
+UNOBSERVED = ("private", "padded", "replicated", "hot_replicated", "conflict_free")  # have no instrument
 _SEED_AXES = {"order": 0, "start": 1}
 
 
@@ -36,7 +36,7 @@ def check_combination(
         raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
     if not linear and threshold != 0:
         raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
-    if not linear and (backend.workers == "pool" or backend.policy == "padded"):
+    if not linear and (backend.workers == "pool" or backend.policy in ("padded", "hot_replicated")):
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
     if backend.policy == "replicated" and problem.constrained:
         raise ValueError(

@@ -49,6 +49,7 @@ POLICIES: dict[str, Callable[[int, Any], Any]] = {
     "turns": turns,
     "private": private,
     "replicated": replicated,
+    "hot_replicated": replicated,  # of all weights: `minimize` takes the hot ones of it
     "conflict_free": conflict_free,
 }
 _EXACT, _RACY = "identical", "statistical"
@@ -85,6 +86,13 @@ _ROWS = (
         _RACY,
         "threads with replicas of the weights, merged every so many updates",
     ),
+    (
+        "hogwild_hot_replicated",
+        "threads",
+        "hot_replicated",
+        _RACY,
+        "threads with replicas of the popular weights alone; the others shared without a lock",
+    ),
     ("cyclades", "threads", "conflict_free", _EXACT, "threads that perform updates without a conflict"),
     ("averaging", "threads", "private", _EXACT, "a whole run in each thread, averaged when evaluated"),
     ("locked_processes", "processes", "global_lock", _RACY, "the same as locked, with processes"),
@@ -92,6 +100,13 @@ _ROWS = (
     ("round_robin_processes", "processes", "turns", _RACY, "the same as round_robin, with processes"),
     ("atomic_processes", "processes", "atomic", _RACY, "the same as atomic, with processes"),
     ("replicated_processes", "processes", "replicated", _RACY, "the same as replicated, with processes"),
+    (
+        "hogwild_hot_replicated_processes",
+        "processes",
+        "hot_replicated",
+        _RACY,
+        "the same as hogwild_hot_replicated, with processes",
+    ),
     ("cyclades_processes", "processes", "conflict_free", _EXACT, "the same as cyclades, with processes"),
     (
         "hogwild_processes",

@@ -58,6 +58,16 @@ def spread(rows: LinearRows, distance: int) -> LinearRows:
     return rows._replace(indices=rows.indices * np.uint32(distance), penalty=penalty)
 
 
+def relabelled(rows: LinearRows, places: np.ndarray) -> LinearRows:
+    """Return the same rows for weights that lie at these places; the indices are copied."""
+    penalty = rows.penalty
+    if isinstance(penalty, DegreeScaled):
+        slopes = np.empty_like(penalty.slopes)
+        slopes[places] = penalty.slopes
+        penalty = DegreeScaled(slopes)
+    return rows._replace(indices=places[rows.indices], penalty=penalty)
+
+
 @generic
 def penalty_slope(penalty: Any, coordinate: Any, weight: Any) -> Any:
     """Return the derivative of the penalty by one touched weight."""

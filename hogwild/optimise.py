@@ -23,8 +23,9 @@ from hogwild.choice import AUTO, choose
 from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
 from hogwild.delays import delay_of
 from hogwild.dual import dual_rows
+from hogwild.hot import hot_first
 from hogwild.instruments import instrumented, observations
-from hogwild.linear import spread
+from hogwild.linear import relabelled, spread
 from hogwild.policies import PADDING, Padded, Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
@@ -59,6 +60,7 @@ def minimize(
     gradient_delay: float = 0.0,
     instrument: bool = False,
     merge_every: int | None = None,
+    hot_weights: int | None = None,
     pin: bool = False,
     callback: Callable[[Checkpoint], Any] | None = None,
 ) -> Result:
@@ -109,6 +111,9 @@ def minimize(
     merge_every : int, optional
         A worker's updates from one merge of its replica to the next, for the backends that have replicas; by
         default as many as make merging a twentieth of the work, within limits.
+    hot_weights : int, optional
+        How many of the most popular weights have a replica, for the backends that share the others; by
+        default 16,384. Rounded up to whole pages of memory, or all if there are no more.
     pin : bool
         Bind each worker to a core of its own, as far as there are cores (Linux).
     callback : callable, optional
@@ -145,9 +150,15 @@ def minimize(
         check_dual(problem, chosen, workers, sampling, step_size, batch_size, threshold, initial_weights)
     if merge_every is not None:
         merge_every = checks.integer("merge_every", merge_every, minimum=1)
-        if chosen.policy != "replicated":
+        if chosen.policy not in ("replicated", "hot_replicated"):
             raise ValueError(
                 f"merge_every is {merge_every}; the backend {backend!r} has no replicas to merge"
+            )
+    if hot_weights is not None:
+        hot_weights = checks.integer("hot_weights", hot_weights, minimum=1)
+        if chosen.policy != "hot_replicated":
+            raise ValueError(
+                f"hot_weights is {hot_weights}; the backend {backend!r} has all weights in one place"
             )
     delay = delay_of(gradient_delay)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
@@ -176,10 +187,14 @@ def minimize(
         policy = (adding if dual and make is replicated else make)(workers, problem)
         if merge_every is not None:
             policy = every(policy, merge_every)
+        rows = record
+        if BACKENDS[name].policy == "hot_replicated" and isinstance(problem, LinearProblem):
+            policy = hot_first(policy, problem, hot_weights)
+            rows = relabelled(record, policy.places)
         start = laid_out(policy, weights, workers)
         if instrument:
             policy = instrumented(policy, workers, problem.n_weights)
-        room, rows = problem.room(batch_size), record
+        room = problem.room(batch_size)
         if isinstance(policy, Padded):
             room, rows = room * PADDING, spread(record, PADDING)
         if dual and isinstance(problem, LinearProblem):  # as checked above
@@ -276,8 +291,7 @@ class _Run:
 
     def _weights(self) -> np.ndarray:
         """Return the weights that count, while the workers are at rest and nobody races with it."""
-        weights = np.array(self._team.weights)
-        return self._problem.settle(combined(self._team.policy, weights))
+        return self._problem.settle(np.array(combined(self._team.policy, self._team.weights)))
 
     def _evaluate(self) -> Checkpoint:
         begin = time.perf_counter()

@@ -159,7 +159,7 @@ def racing_case(name: str) -> Any:
 def reached(name: str, backend: str = "serial", workers: int = 1) -> float:
     """The median over seeds."""
     options: dict[str, Any] = {"method": "sdca", "backend": backend, "workers": workers, "epochs": 10}
-    if backend.startswith("replicated"):
+    if "replicated" in backend:
         options["merge_every"] = 16
     ends = [hogwild.minimize(racing_case(name), seed=seed, **options).suboptimality for seed in range(3)]
     return float(np.median(ends))

@@ -1,0 +1,55 @@
+"""Arrays whose memory is mapped a second time, so that pieces from several places lie one after another."""
+
+import ctypes
+import errno
+import mmap
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+_MAY_MOVE_TO_A_PLACE = 1 | 2  # MREMAP_MAYMOVE | MREMAP_FIXED
+
+
+def mappable(cells: int, dtype: Any) -> np.ndarray:
+    """Return zeros that can be mapped again, with a page more than asked for (`from_a_page_on`)."""
+    return np.frombuffer(mmap.mmap(-1, cells * np.dtype(dtype).itemsize + mmap.PAGESIZE), dtype)
+
+
+def from_a_page_on(cells: np.ndarray) -> np.ndarray:
+    """Return the part of an array that begins with its first whole page."""
+    return cells[-cells.ctypes.data % mmap.PAGESIZE // cells.itemsize :]
+
+
+def joined(*pieces: np.ndarray) -> np.ndarray:
+    """Return an array that is the pieces one after another: their own memory, not a copy of it.
+
+    The memory stays mapped as long as the returned array or a part of it is there, whatever becomes of the
+    pieces.
+
+    Parameters
+    ----------
+    *pieces : ndarray
+        Of one data type, not empty, in shared memory, each from the start of a page on; all but the last of
+        whole pages.
+
+    Raises
+    ------
+    OSError
+        Where the system cannot do it.
+    """
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOSYS, f"memory can be mapped twice on Linux alone, and this is {sys.platform}")
+    remap = ctypes.CDLL(None, use_errno=True).mremap
+    remap.restype = ctypes.c_void_p
+    remap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+    whole = np.frombuffer(mmap.mmap(-1, sum(piece.nbytes for piece in pieces)), pieces[0].dtype)
+    place = whole.ctypes.data
+    for piece in pieces:
+        # an old size of 0 leaves the old mapping where it is and makes a second one of the same pages
+        if remap(piece.ctypes.data, 0, piece.nbytes, _MAY_MOVE_TO_A_PLACE, place) != place:
+            reason = os.strerror(ctypes.get_errno())
+            raise OSError(ctypes.get_errno(), f"memory cannot be mapped a second time: {reason}")
+        place += piece.nbytes
+    return whole

@@ -1,0 +1,136 @@
+"""Popular weights in replicas, the others shared: where each lies, what a run ends with, what is left."""
+
+import functools
+import gc
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hogwild
+from hogwild.hot import HOT_WEIGHTS, HotReplicated, hot_first
+from hogwild.policies import combined, laid_out, placed
+from hogwild.problems import LinearProblem
+from hogwild.replicas import merge, replicated
+from tests.hogwild.cases import completion, problem
+
+BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.policy == "hot_replicated"]
+PAGE = mmap.PAGESIZE // 8
+FEATURES = 3 * PAGE
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone can do it")
+
+
+@functools.cache
+def wide(dtype: Any = np.float64) -> Any:
+    """Rows of about 15 non-zeros, the features at the end the popular ones."""
+    dense = problem("logistic", features=FEATURES, examples=200, density=0.01).X.toarray()
+    dense[:, -3:] = np.random.default_rng(1).normal(size=(200, 3))
+    labels = np.where(dense[:, -3:].sum(axis=1) > 0, 1.0, -1.0)
+    return hogwild.problems.Logistic.from_data(dense, labels, l2=1.0, dtype=dtype)
+
+
+def layout(workers: int, hot_weights: int, case: LinearProblem) -> tuple[HotReplicated, np.ndarray]:
+    policy = hot_first(replicated(workers, case), case, hot_weights)
+    return policy, laid_out(policy, np.arange(case.n_weights, dtype=case.dtype), workers)
+
+
+def test_workers_have_hot_weights_of_their_own_and_see_the_same_cold_ones() -> None:
+    policy, weights = layout(2, 1, wide())
+    (one, ours), (other, theirs) = (placed(policy, weights, worker) for worker in range(2))
+    assert one.shared.size == one.own.size == one.base.size == one.curvature.size == PAGE
+    assert ours.size == theirs.size == FEATURES
+    assert sorted(policy.places) == list(range(FEATURES))
+    assert sorted(policy.places[-3:]) == [0, 1, 2]
+    assert ours[policy.places].tolist() == combined(policy, weights).tolist() == list(range(FEATURES))
+    hottest, coldest = (np.flatnonzero(policy.places == place)[0] for place in (0, FEATURES - 1))
+    ours[0] = ours[-1] = -1.0
+    assert (theirs[0], theirs[-1]) == (hottest, -1.0)
+    assert combined(policy, weights)[[hottest, coldest]].tolist() == [hottest, -1.0]
+    merge(one)
+    assert combined(policy, weights)[hottest] == -1.0
+    assert theirs[0] == hottest
+    merge(other)
+    assert theirs[0] == -1.0
+
+
+def test_curvatures_and_popularity_go_together() -> None:
+    case = wide()
+    policy, _ = layout(2, PAGE + 1, case)
+    hot = policy.places < 2 * PAGE
+    assert policy.replicas.curvature.size == hot.sum() == 2 * PAGE  # whole pages
+    assert policy.replicas.curvature[policy.places[hot]].tolist() == case.curvature()[hot].tolist()
+    assert case.degrees[hot].min() >= case.degrees[~hot].max()
+
+
+@pytest.mark.parametrize("features", [5, PAGE, HOT_WEIGHTS])
+def test_fewer_features_than_hot_ones_are_all_hot(features: int) -> None:
+    policy, weights = layout(2, HOT_WEIGHTS, problem(features=features, examples=5, density=0.01))
+    replicas, seen = placed(policy, weights, 1)
+    assert seen is replicas.own
+    assert -(-features // PAGE) * PAGE == seen.size
+    assert seen[policy.places].tolist() == list(range(features))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hot_weights", [None, 1])
+@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_once", "with_replacement", "as_stored"])
+def test_a_lone_worker_is_serial_to_the_bit(sampling: str, hot_weights: int | None, dtype: Any) -> None:
+    for more in ({}, {"batch_size": 7}, {"gradient_threshold": 0.001}, {"method": "sdca"}):
+        options: dict[str, Any] = {"epochs": 2, "sampling": sampling, "seed": 1, **more}
+        serial = hogwild.minimize(wide(dtype), **options)
+        for merge_every in (7, None):
+            lone = hogwild.minimize(
+                wide(dtype),
+                backend="hogwild_hot_replicated",
+                workers=1,
+                hot_weights=hot_weights,
+                merge_every=merge_every,
+                **options,
+            )
+            assert lone.weights.tobytes() == serial.weights.tobytes()
+            assert lone.updates == serial.updates
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_several_workers_get_where_one_gets(backend: str, dtype: Any) -> None:
+    for method in ("sgd", "sdca"):
+        options: dict[str, Any] = {"epochs": 8, "method": method}
+        ends: dict[str, list[float]] = {"serial": [], backend: []}
+        for seed in range(3):
+            for name, found in ends.items():
+                more = {} if name == "serial" else {"workers": 2, "hot_weights": 1, "merge_every": 16}
+                result = hogwild.minimize(wide(dtype), backend=name, seed=seed, **options, **more)
+                found.append(result.objective)
+        assert np.median(ends[backend]) == pytest.approx(np.median(ends["serial"]), rel=0.02)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_stays_mapped_or_open(backend: str) -> None:
+    def left() -> tuple[int, int]:
+        gc.collect()
+        mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if "rw-s" in line]
+        return len(mapped), len(os.listdir("/proc/self/fd"))
+
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "hot_weights": 1, "epochs": 1}
+    hogwild.minimize(wide(), **options)  # the server of processes starts once
+    before = left()
+    for _ in range(2):
+        hogwild.minimize(wide(), **options)
+    assert left() == before
+
+
+def test_it_is_for_linear_models_and_hot_weights_for_it() -> None:
+    with pytest.raises(ValueError, match="'hogwild_hot_replicated'; it is for linear models, not for matrix"):
+        hogwild.minimize(completion(), backend="hogwild_hot_replicated")
+    for backend in ("replicated", "auto"):
+        with pytest.raises(ValueError, match=f"hot_weights is 5; the backend '{backend}'"):
+            hogwild.minimize(problem(), backend=backend, hot_weights=5)
+    with pytest.raises(ValueError, match="hot_weights is 0"):
+        hogwild.minimize(problem(), backend="hogwild_hot_replicated", hot_weights=0)
+    with pytest.raises(TypeError, match=r"hot_weights is 0\.5"):
+        hogwild.minimize(problem(), backend="hogwild_hot_replicated", hot_weights=0.5)  # type: ignore[arg-type]
