@@ -30,6 +30,7 @@ SWEPT = (
     "gradient_threshold",
     "gradient_delay",
     "merge_every",
+    "hot_weights",
     "page_cache",
     "epochs",
 )
@@ -68,6 +69,7 @@ class Trial:
     evaluations_per_epoch: int
     gradient_delay: float = 0.0
     merge_every: int = 0  # adapted; the only value of backends without replicas
+    hot_weights: int = 0  # the library's default; the only value of backends without a part for them
     method: str = "sgd"
     instrument: bool = False
     pin: bool = True
@@ -164,8 +166,10 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
                 cell["workers"] = 1
             if cell["backend"] in PEERS:
                 cell |= {"method": "sgd", "sampling": PEERS[cell["backend"]].order}
-            if not cell["backend"].startswith("replicated"):
+            if "replicated" not in cell["backend"]:
                 cell["merge_every"] = 0
+            if "hot_replicated" not in cell["backend"]:
+                cell["hot_weights"] = 0
             skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
             common = {**fixed, **cell, "skip": skip if cell["workers"] > limit else None}
             tuning = range(TUNING, TUNING + spec.size.tuning_replicates)

@@ -262,7 +262,7 @@ def _minimize(trial: Trial, problem: Any) -> Any:
         return peers.fit(problem, trial.backend, **options, seed=trial.order_seed, pinned=trial.pin)
     chosen = {name: getattr(trial, name) for name in OPTIONS}
     chosen["backend"] = AGAIN.get(trial.backend, trial.backend)
-    chosen["merge_every"] = trial.merge_every or None
+    chosen |= {"merge_every": trial.merge_every or None, "hot_weights": trial.hot_weights or None}
     if trial.step_size is not None:  # sdca has none
         chosen["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
     del chosen["page_cache"]

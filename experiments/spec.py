@@ -117,6 +117,7 @@ class RunOptions(_Strict):
     gradient_threshold: Many[NotNegative] = [0.0]
     gradient_delay: Many[NotNegative] = [0.0]
     merge_every: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: adapted
+    hot_weights: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: the library's default
     page_cache: Many[Literal["warm", "cold"]] = ["warm"]  # cold: mapped data leave it before each epoch
     initial_weights: Literal["default", "normal"] = "default"
     target: Positive | None = None

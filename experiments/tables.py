@@ -32,6 +32,7 @@ RUN = [
     "gradient_threshold",
     "gradient_delay",
     "merge_every",
+    "hot_weights",
     "page_cache",
     "epochs",
 ]
@@ -40,8 +41,8 @@ FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
 ORDER = (
-    "serial locked hogwild_threads hogwild_padded hogwild_processes replicated auto atomic aig round_robin "
-    "cyclades averaging pool"
+    "serial locked hogwild_threads hogwild_padded hogwild_processes replicated hogwild_hot_replicated auto "
+    "atomic aig round_robin cyclades averaging pool"
 ).split()
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {

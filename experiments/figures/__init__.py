@@ -32,6 +32,7 @@ FAMILIES = {
     "coherence": "coherence:popularity",
     "merge_period": "coherence:merge_period",
     "roofline": "coherence:roofline",
+    "many_features": "coherence:many_features",
     "peers": "peers:time_to_target",
 }
 NAMES = tuple(FAMILIES)

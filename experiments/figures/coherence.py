@@ -107,6 +107,32 @@ def roofline(run: tables.Run) -> style.Drawn:
     return figure, trials
 
 
+def many_features(run: tables.Run) -> style.Drawn:
+    """Draw time per non-zero and the objective over serial's against the number of features."""
+    grids = ["many_features", "many_features_alone"]
+    trials = tables.select(run, {"experiment": "coherence", "grid": grids})
+    if trials.empty:
+        return None
+    base = {"grid": grids[0], "backend": "serial", "workers": 1}
+    ends = []
+    for key, _ in tables.groups(trials, list(base)):
+        pairs = tables.ratio(run, "objective", dict(zip(base, key, strict=True)), base, {})
+        ends.append(pairs.assign(**dict(zip(base, key, strict=True))))
+    shown = {"time per non-zero (ns)": (trials, "ns_per_nonzero")}
+    shown["objective / serial's"] = (pd.concat(ends), "value")
+    figure, axes = style.panels(len(shown), 2, 2.4, "")
+    for panel, (unit, (frame, quantity)) in zip(axes, shown.items(), strict=True):
+        frame = frame.assign(backend=frame["backend"].where(frame["grid"] == grids[0], "hot_alone"))
+        table = tables.summarise(frame, ["backend", "n_features"], quantity)
+        style.series(panel, unit, table, "n_features", "backend", style.backends(table), connect=True)
+        style.log_axis(panel, "x", table["n_features"])
+        panel.set_xlabel("features")
+        if quantity == "ns_per_nonzero":
+            style.log_axis(panel, "y", table[["low", "median", "high"]])
+    style.legend(figure, axes)
+    return figure, trials
+
+
 def _trials(run: tables.Run, grid: str) -> pd.DataFrame:
     trials = tables.select(run, {"experiment": "coherence", "grid": grid})
     return trials.assign(**{"epochs_to_1e-2": trials["updates_to_1e-2"] / trials["n_examples"]})

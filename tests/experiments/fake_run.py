@@ -34,6 +34,7 @@ NS = {
     "averaging": 4.0,
     "hogwild_padded": 4.5,
     "replicated": 2.2,
+    "hogwild_hot_replicated": 2.0,
     "auto": 3.4,
     "sklearn_sgd": 8.0,
     "sklearn_sgd_unshuffled": 7.0,
@@ -225,6 +226,11 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         add("period", logistic, backend=names[-1:], workers=(cores,), merge_every=(0, 16, 256, 4096, 65_536))
         for grid in ("rcv1", "uniform", "python"):
             add(grid, logistic, backend=("serial", "replicated", "auto"), workers=(cores,))
+        for features in (100_000, 1_000_000):
+            data = logistic | {"n_features": features, "density": 2 / features}
+            kinds = ("serial", "hogwild_threads", "replicated", "hogwild_hot_replicated")
+            add("many_features", data, backend=kinds, workers=(cores,))
+            add("many_features_alone", data, backend=kinds[-1:])
     if experiment == "scale":
         kinds = ("serial", "replicated", "hogwild_threads")
         for places in (("memory", ("warm",)), ("warm", ("warm",)), ("cold", ("cold",))):
@@ -357,6 +363,7 @@ def _trial(
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
         "merge_every": cell.get("merge_every", 0),
+        "hot_weights": cell.get("hot_weights", 0),
         "method": cell.get("method", "sgd"),
         "page_cache": cell.get("page_cache", "warm"),
         "instrument": False,

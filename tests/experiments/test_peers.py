@@ -281,7 +281,7 @@ def test_every_peer_is_offered_to_specs_and_the_spec_names_those_that_choose_the
 
 def test_the_best_peer_is_chosen_in_each_pair(tmp_path: Path) -> None:
     loaded = tables.load(fake_run.write(tmp_path, experiments=("peers",), replicates=3))
-    free = ["grid", "sampling", "step_rule", "step_size", "step_parameter", "epochs", "merge_every"]
+    free = "grid sampling step_rule step_size step_parameter epochs merge_every hot_weights".split()
     value = "seconds_to_1e-2_with_setup"
     sides = ({"backend": "best_peer"}, {"backend": "replicated", "workers": 2})
     pairs = tables.ratio(loaded, value, *sides, {"dataset": "rcv1_twin"}, free)
