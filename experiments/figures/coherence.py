@@ -125,7 +125,7 @@ def many_features(run: tables.Run) -> style.Drawn:
         frame = frame.assign(backend=frame["backend"].where(frame["grid"] == grids[0], "hot_alone"))
         table = tables.summarise(frame, ["backend", "n_features"], quantity)
         style.series(panel, unit, table, "n_features", "backend", style.backends(table), connect=True)
-        style.log_axis(panel, "x", table["n_features"])
+        style.log_axis(panel, "x", table["n_features"], most=4)
         panel.set_xlabel("features")
         if quantity == "ns_per_nonzero":
             style.log_axis(panel, "y", table[["low", "median", "high"]])

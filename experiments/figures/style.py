@@ -55,7 +55,7 @@ LOOKS = {
     "hogwild_threads": Look("Hogwild! threads", "#1f5fa8", "^", "-", "...."),
     "replicated": Look("replicas", "#d1495b", "D", "-", "oo*"),
     "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", "X", "--", "*."),
-    "hot_alone": Look("the same, one worker", "#8c5a12", "x", ":"),
+    "hot_alone": Look("hot replicas, one worker", "#8c5a12", "d", ":"),
     "auto": Look("auto", "#444444", "H", ":", "+"),
     "hogwild_padded": Look("Hogwild! threads, padded", "#5aa9d6", ">", "--", "x/"),
     "hogwild_processes": Look("Hogwild! processes", "#5aa9d6", "v", "-.", "xxxx"),
