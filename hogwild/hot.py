@@ -14,7 +14,7 @@ from hogwild.problems import LinearProblem
 from hogwild.replicas import Replicated
 from hogwild.views import from_a_page_on, joined, mappable
 
-HOT_WEIGHTS = 16_384
+HOT_WEIGHTS = 16_384  # the four arrays of a merge then fit a core's own cache
 
 
 class HotReplicated(NamedTuple):

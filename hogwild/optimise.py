@@ -158,7 +158,7 @@ def minimize(
         hot_weights = checks.integer("hot_weights", hot_weights, minimum=1)
         if chosen.policy != "hot_replicated":
             raise ValueError(
-                f"hot_weights is {hot_weights}; the backend {backend!r} has all weights in one place"
+                f"hot_weights is {hot_weights}; the backend {backend!r} does not tell hot from cold"
             )
     delay = delay_of(gradient_delay)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)

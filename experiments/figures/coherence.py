@@ -120,11 +120,13 @@ def many_features(run: tables.Run) -> style.Drawn:
         ends.append(pairs.assign(**dict(zip(base, key, strict=True))))
     shown = {"time per non-zero (ns)": (trials, "ns_per_nonzero")}
     shown["objective / serial's"] = (pd.concat(ends), "value")
+    alone = style.Look("hot replicas, one worker", "#8c5a12", "d", ":")
     figure, axes = style.panels(len(shown), 2, 2.4, "")
     for panel, (unit, (frame, quantity)) in zip(axes, shown.items(), strict=True):
-        frame = frame.assign(backend=frame["backend"].where(frame["grid"] == grids[0], "hot_alone"))
+        frame = frame.assign(backend=frame["backend"].where(frame["grid"] == grids[0], "alone"))
         table = tables.summarise(frame, ["backend", "n_features"], quantity)
-        style.series(panel, unit, table, "n_features", "backend", style.backends(table), connect=True)
+        looks = style.backends(table) | {"alone": alone}
+        style.series(panel, unit, table, "n_features", "backend", looks, connect=True)
         style.log_axis(panel, "x", table["n_features"], most=4)
         panel.set_xlabel("features")
         if quantity == "ns_per_nonzero":

@@ -86,7 +86,7 @@ def profiles(run: tables.Run) -> style.Drawn:
             panel.plot([], [], **line)
             for row in tables.rows(rows):
                 fill = "white" if row.hollow else look.color
-                panel.plot([row.factor], [row.share], look.marker, color=look.color, mfc=fill, markersize=3.2)
+                panel.plot([row.factor], [row.share], **look.mark(color=look.color, mfc=fill, markersize=3.2))
         count = table["workloads"].iloc[0]
         panel.set_title(f"to suboptimality {column.removeprefix('seconds_to_')}, {count} workloads")
         style.log_axis(panel, "x", [1.0, most])

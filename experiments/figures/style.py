@@ -40,9 +40,13 @@ class Look(NamedTuple):
 
     name: str
     color: str
-    marker: str
+    marker: str | tuple[int, int, int]
     linestyle: str | tuple[int, tuple[int, ...]]
     hatch: str = ""
+
+    def mark(self, **options: Any) -> dict[str, Any]:
+        """Return matplotlib's options for markers without a line."""
+        return {"marker": self.marker, "linestyle": "none", **options}
 
     def line(self, **options: Any) -> dict[str, Any]:
         """Return matplotlib's options for a line with markers."""
@@ -54,8 +58,7 @@ LOOKS = {
     "locked": Look("locked", "#b3541e", "s", "--", "////"),
     "hogwild_threads": Look("Hogwild! threads", "#1f5fa8", "^", "-", "...."),
     "replicated": Look("replicas", "#d1495b", "D", "-", "oo*"),
-    "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", "X", "--", "*."),
-    "hot_alone": Look("hot replicas, one worker", "#8c5a12", "d", ":"),
+    "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", (6, 1, 0), "--", "*."),
     "auto": Look("auto", "#444444", "H", ":", "+"),
     "hogwild_padded": Look("Hogwild! threads, padded", "#5aa9d6", ">", "--", "x/"),
     "hogwild_processes": Look("Hogwild! processes", "#5aa9d6", "v", "-.", "xxxx"),
@@ -145,11 +148,12 @@ def series(
         line = drawn.line(label=drawn.name, capsize=1.8, elinewidth=0.8, mec="white", mew=0.4)
         axes.errorbar(at[found], median[found], whiskers, **line | ({} if connect else {"linestyle": "none"}))
         opened = found & mine["hollow"].to_numpy(bool)
-        axes.plot(at[opened], median[opened], drawn.marker, mfc="white", mec=drawn.color, zorder=3)
+        axes.plot(at[opened], median[opened], **drawn.mark(mfc="white", mec=drawn.color, zorder=3))
         levels += not found.all()
         above = axes.get_xaxis_transform() + ScaledTranslation(0, levels / 9, axes.figure.dpi_scale_trans)
         for where, row in zip(at[~found], tables.rows(mine[~found]), strict=True):
-            axes.plot([where], [1], drawn.marker, transform=above, mec=drawn.color, mfc="none", clip_on=False)
+            open_mark = drawn.mark(mec=drawn.color, mfc="none", clip_on=False)
+            axes.plot([where], [1], transform=above, **open_mark)
             text = f"{'diverged' if row.diverged else 'never'} {row.missed}/{row.n}"
             note = axes.annotate(text, (where, 1), (-4, 0), above, "offset points", fontsize=5.0, bbox=BOX)
             note.set(ha="right", va="center", annotation_clip=False)

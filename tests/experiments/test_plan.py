@@ -1,5 +1,6 @@
 """Plans: keys, seeds, which cells there are, and in which order."""
 
+from collections import Counter
 from dataclasses import fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -141,6 +142,15 @@ def test_every_cell_is_planned_once(tmp_path: Path) -> None:
     assert (
         len({trial.key for trial in planned}) == len(planned) == 2 * (1 + 2) * 3
     )  # densities, backends, steps
+
+
+def test_options_of_replicas_are_swept_for_those_who_have_them(tmp_path: Path) -> None:
+    counts = {"serial": 1, "hogwild_threads": 1, "replicated": 2, "hogwild_hot_replicated": 4}
+    options = f"{list(counts)}\nmerge_every = [0, 64]\nhot_weights = [0, 512]"
+    planned = trials(tmp_path, SMALL.replace('["serial", "hogwild_threads"]', options))
+    found = {(t.backend, t.merge_every, t.hot_weights) for t in planned}
+    assert Counter(backend for backend, *_ in found) == counts
+    assert TRIAL.key == "3e3e59766a36230d"  # as before there were such options
 
 
 def test_nonzeros_become_examples(tmp_path: Path) -> None:

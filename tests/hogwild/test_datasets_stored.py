@@ -101,7 +101,7 @@ def test_rows_without_entries_can_be_stored(tmp_path):
     assert result.weights.tolist() == [0, 0]
 
 
-ON_FILES = ("serial", "replicated", "hogwild_threads", "hogwild_processes")
+ON_FILES = ("serial", "replicated", "hogwild_hot_replicated", "hogwild_threads", "hogwild_processes")
 
 
 # where the rows lie has nothing to do with the loss: one of the others with each sampling
