@@ -58,7 +58,7 @@ LOOKS = {
     "locked": Look("locked", "#b3541e", "s", "--", "////"),
     "hogwild_threads": Look("Hogwild! threads", "#1f5fa8", "^", "-", "...."),
     "replicated": Look("replicas", "#d1495b", "D", "-", "oo*"),
-    "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", (6, 1, 0), "--", "*."),
+    "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", "X", "--", "*."),
     "auto": Look("auto", "#444444", "H", ":", "+"),
     "hogwild_padded": Look("Hogwild! threads, padded", "#5aa9d6", ">", "--", "x/"),
     "hogwild_processes": Look("Hogwild! processes", "#5aa9d6", "v", "-.", "xxxx"),
@@ -69,7 +69,7 @@ LOOKS = {
     "averaging": Look("averaging", "#c9a227", "<", "-.", "**"),
     "pool": Look("pool (guide)", "#8a8a8a", "*", ":", "----"),
     "sklearn_sgd": Look("scikit-learn", "#c9a227", "P", ":", "\\\\\\\\"),
-    "sklearn_sgd_unshuffled": Look("scikit-learn, unshuffled", "#dccb8a", "X", ":", "++++"),
+    "sklearn_sgd_unshuffled": Look("scikit-learn, unshuffled", "#dccb8a", (6, 1, 0), ":", "++++"),
 }
 
 
