@@ -12,7 +12,7 @@ import numpy as np
 from hogwild.policies import LINE, combined, laid_out, placed, renew
 from hogwild.problems import LinearProblem
 from hogwild.replicas import Replicated
-from hogwild.views import from_a_page_on, joined, mappable
+from hogwild.views import joined, mappable
 
 HOT_WEIGHTS = 16_384  # the four arrays of a merge then fit a core's own cache
 
@@ -65,9 +65,9 @@ def _(policy: HotReplicated, weights: np.ndarray) -> np.ndarray:
 
 def _parts(policy: HotReplicated, block: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the workers' own hot weights and their bases, and those of all, hot and cold."""
-    hot, pages = policy.replicas.curvature.size, from_a_page_on(block)
+    hot = policy.replicas.curvature.size
     own = 2 * (policy.replicas.rates.size // LINE) * hot  # two rows for each worker
-    return pages[:own].reshape(-1, hot), pages[own : own + max(hot, policy.places.size)]
+    return block[:own].reshape(-1, hot), block[own : own + max(hot, policy.places.size)]
 
 
 @renew.of(HotReplicated)

@@ -58,8 +58,11 @@ class Shared:
         self._places: list[tuple[int, int]] = []
         end = 0
         for buffer in buffers:
-            start = -(-end // _ALIGNMENT) * _ALIGNMENT
-            end = start + buffer.raw().nbytes
+            size = buffer.raw().nbytes
+            # whole pages begin with one, so that they can be mapped again (`hogwild.views`)
+            step = _ALIGNMENT if size % mmap.PAGESIZE else mmap.PAGESIZE
+            start = -(-end // step) * step
+            end = start + size
             self._places.append((start, end))
         self._attach(_file_without_name(max(end, 1)))
         for (start, end), buffer in zip(self._places, buffers, strict=True):

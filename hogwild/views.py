@@ -13,13 +13,9 @@ _MAY_MOVE_TO_A_PLACE = 1 | 2  # MREMAP_MAYMOVE | MREMAP_FIXED
 
 
 def mappable(cells: int, dtype: Any) -> np.ndarray:
-    """Return zeros that can be mapped again, with a page more than asked for (`from_a_page_on`)."""
-    return np.frombuffer(mmap.mmap(-1, cells * np.dtype(dtype).itemsize + mmap.PAGESIZE), dtype)
-
-
-def from_a_page_on(cells: np.ndarray) -> np.ndarray:
-    """Return the part of an array that begins with its first whole page."""
-    return cells[-cells.ctypes.data % mmap.PAGESIZE // cells.itemsize :]
+    """Return zeros that can be mapped again: at least so many, to whole pages."""
+    size = cells * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE), dtype)
 
 
 def joined(*pieces: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from hogwild.hot import HOT_WEIGHTS, HotReplicated, hot_first
 from hogwild.policies import combined, laid_out, placed
 from hogwild.problems import LinearProblem
 from hogwild.replicas import merge, replicated
+from hogwild.shared import Shared
 from tests.hogwild.cases import completion, problem
 
 BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.policy == "hot_replicated"]
@@ -107,6 +108,14 @@ def test_several_workers_get_where_one_gets(backend: str, dtype: Any) -> None:
                 result = hogwild.minimize(wide(dtype), backend=name, seed=seed, **options, **more)
                 found.append(result.objective)
         assert np.median(ends[backend]) == pytest.approx(np.median(ends["serial"]), rel=0.02)
+
+
+def test_weights_are_the_same_wherever_they_lie_in_a_shared_block() -> None:
+    policy, weights = layout(2, 1, wide())
+    _, there = Shared((np.ones(3), weights)).open()  # behind the data, as for processes
+    for block in (there, np.array(there)):
+        assert combined(policy, block).tolist() == list(range(FEATURES))
+    assert placed(policy, there, 1)[1][policy.places].tolist() == list(range(FEATURES))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hogwild.shared import Shared
-from hogwild.views import from_a_page_on, joined, mappable
+from hogwild.views import joined, mappable
 
 PAGE = mmap.PAGESIZE // 8
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone can do it")
@@ -22,9 +22,9 @@ def mappings() -> int:
 
 
 def pages(count: int) -> np.ndarray:
-    block = from_a_page_on(mappable(count * PAGE, np.float64))
+    block = mappable(count * PAGE, np.float64)
     assert block.ctypes.data % mmap.PAGESIZE == 0
-    return block[: count * PAGE]
+    return block
 
 
 def test_what_is_written_through_one_view_is_seen_in_the_other() -> None:
@@ -56,12 +56,14 @@ def test_a_view_outlives_its_pieces_and_nothing_is_mapped_after_it() -> None:
     assert mappings() == before
 
 
-def test_shared_blocks_begin_with_a_page_so_that_every_process_finds_the_same_place() -> None:
-    small, block = Shared((np.ones(3), mappable(2 * PAGE, np.float64))).open()
-    assert block.ctypes.data % mmap.PAGESIZE > 0
-    cells = from_a_page_on(block)
-    joined(cells[PAGE : 2 * PAGE], cells[:PAGE])[PAGE] = 1.0
-    assert cells[0] == small[0] == 1.0
+def test_whole_pages_begin_with_a_page_of_a_shared_block_and_keep_what_they_hold() -> None:
+    given = mappable(2 * PAGE, np.float64)
+    given[:] = np.arange(given.size)
+    small, block = Shared((np.ones(3), given)).open()
+    assert block.ctypes.data % mmap.PAGESIZE == 0
+    assert (small.tolist(), block.tolist()) == ([1.0] * 3, given.tolist())
+    joined(block[PAGE:], block[:PAGE])[PAGE] = -1.0
+    assert block[0] == -1.0
 
 
 def test_what_cannot_be_mapped_twice_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
