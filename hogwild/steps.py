@@ -33,6 +33,14 @@ class ExponentialBackoff(NamedTuple):
 StepSize = Constant | InverseTime | ExponentialBackoff
 
 
+class Hyperbola(NamedTuple):
+    """``initial / (offset + slope * passes)``: `InverseTime` for kernels, whatever the pace of time."""
+
+    initial: float
+    offset: float
+    slope: float
+
+
 @generic
 def step_at(step: Any, passes: Any) -> Any:
     """Return the step size after a number of passes over the data."""
@@ -43,12 +51,12 @@ def _(step, passes):
     return step.initial
 
 
-@step_at.of(InverseTime)
+@step_at.of(Hyperbola)
 def _(step, passes):
-    return step.initial / (1.0 + step.decay * passes)
+    return step.initial / (step.offset + step.slope * passes)
 
 
-def in_epoch(step: StepSize, epoch: int) -> StepSize:
+def in_epoch(step: StepSize, epoch: int, pace: int = 1, ahead: float = 0.0) -> Constant | Hyperbola:
     """Return the rule that holds within an epoch, so that kernels know two rules only.
 
     Parameters
@@ -56,10 +64,14 @@ def in_epoch(step: StepSize, epoch: int) -> StepSize:
     step : Constant, InverseTime or ExponentialBackoff
     epoch : int
         Number of finished epochs.
+    pace : int
+        How fast time passes: several workers have done that many updates when one of them has done one.
+    ahead : float
+        By how many passes time is ahead of ``pace`` times the passes that a kernel counts.
     """
-    if isinstance(step, ExponentialBackoff):
-        return Constant(step.initial * step.factor**epoch)
-    return step
+    if isinstance(step, InverseTime):
+        return Hyperbola(step.initial, 1.0 + step.decay * ahead, step.decay * pace)
+    return Constant(step.initial * getattr(step, "factor", 1.0) ** epoch)
 
 
 def as_step(given: Any) -> StepSize:

@@ -11,7 +11,8 @@ from hogwild.kernels import Batches, Singles, run_batches, run_examples
 from hogwild.policies import Private, alone, placed, retire_worker, retires
 from hogwild.replicas import Replicated, run_periods
 from hogwild.sampling import ShuffledOnce
-from hogwild.steps import StepSize, in_epoch
+from hogwild.steps import Constant, Hyperbola, StepSize, in_epoch
+from hogwild.updates import count
 
 STOP = 0  # index of the stop flag in a team's flags
 _SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
@@ -71,6 +72,16 @@ def share_of(segment: Segment, worker: int, workers: int, batch_size: int) -> tu
     return begin, min(end, segment.end)
 
 
+def paced(segment: Segment, begin: int, workers: int, examples: int) -> Constant | Hyperbola:
+    """Return the step of a worker whose share begins at a position: all begin with the segment's first one.
+
+    Positions stand one after another what happens side by side. By its position the last worker would begin
+    with the step that the first one ends with.
+    """
+    ahead = segment.epoch * (1 - workers) + (segment.begin - workers * begin) / examples
+    return in_epoch(segment.step, segment.epoch, workers, ahead)
+
+
 def scratch_for(plan: Plan) -> Scratch:
     """Return a worker's private memory."""
     return Scratch(np.empty(plan.block, np.uint32), np.zeros(plan.room, plan.weights.dtype))
@@ -92,9 +103,10 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     """
     begin, end = segment.begin, segment.end
     taken = isinstance(plan.policy, Replicated)  # as workers come to it, not in shares
+    step = in_epoch(segment.step, segment.epoch)
     if not taken and not isinstance(plan.policy, Private | ConflictFree):
         begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
-    step = in_epoch(segment.step, segment.epoch)
+        step = paced(segment, begin, plan.workers, count(plan.problem))
     cpu = time.thread_time()
     deadline = time.perf_counter_ns() + segment.limit * 1e9
     position, updates = begin, 0

@@ -1,0 +1,42 @@
+"""What each worker does of a segment: its share, and the steps that it takes."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import hogwild
+from hogwild.problems import LeastSquares
+from hogwild.steps import Constant, ExponentialBackoff, InverseTime, step_at
+from hogwild.work import Segment, paced, share_of
+
+EXAMPLES = 240
+
+
+@pytest.mark.parametrize("step", [Constant(0.2), InverseTime(0.2, 3.0), ExponentialBackoff(0.2, 0.5)])
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_all_workers_begin_and_end_with_the_same_step(step, epoch):
+    segment = Segment(step, epoch, 120, 240, np.inf)
+    for workers in (1, 3):
+        for worker in range(workers):
+            begin, end = share_of(segment, worker, workers, 1)
+            rule = paced(segment, begin, workers, EXAMPLES)
+            first, last = (float(step_at(rule, epoch + place / EXAMPLES)) for place in (begin, end))
+            if isinstance(step, InverseTime):
+                expected = [0.2 / (1 + 3.0 * (epoch + passes)) for passes in (0.5, 1.0)]
+            else:
+                expected = [0.2 * 0.5**epoch if isinstance(step, ExponentialBackoff) else 0.2] * 2
+            assert [first, last] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("backend", ["hogwild_threads", "atomic", "locked", "aig", "hogwild_processes"])
+def test_workers_who_share_no_feature_take_the_steps_of_their_time(backend):
+    # one feature for each worker's half, so the end does not depend on who was faster
+    columns = np.repeat([0, 1], EXAMPLES // 2)
+    X = sp.csr_array((np.ones(EXAMPLES), (np.arange(EXAMPLES), columns)), shape=(EXAMPLES, 2))
+    case, step = LeastSquares.from_data(X, np.ones(EXAMPLES)), InverseTime(0.01, 2.0)
+    options = {"step_size": step, "sampling": "as_stored", "epochs": 2}
+    result = hogwild.minimize(case, backend=backend, workers=2, **options)
+    left = 1.0  # of the distance to the optimum
+    for update in range(EXAMPLES):
+        left *= 1 - 2 * 0.01 / (1 + 2.0 * 2 * update / EXAMPLES)
+    np.testing.assert_allclose(result.weights, 1 - left, rtol=1e-12)
