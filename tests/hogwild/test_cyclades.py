@@ -19,7 +19,7 @@ from hogwild.kernels import run_examples
 from hogwild.policies import Unguarded
 from hogwild.problems import LINEAR_PROBLEMS, GraphCut, LeastSquares, MatrixCompletion
 from hogwild.sampling import SAMPLINGS, FreshPermutation, ShuffledOnce, epoch_key, examples_at
-from hogwild.steps import InverseTime
+from hogwild.steps import InverseTime, in_epoch
 from tests.hogwild.cases import completion, grid_cut, problem
 from tests.hogwild.twins import schedule_twin
 
@@ -233,7 +233,7 @@ def test_a_time_limit_ends_all_workers_after_the_same_update(
             Unguarded(),
             record,
             NoDelay(),
-            STEP,
+            in_epoch(STEP, epoch),
             weights,
             epoch,
             0,
