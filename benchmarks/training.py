@@ -11,7 +11,7 @@ import hogwild
 PROBLEMS = ["least_squares", "logistic", "hinge"]
 BACKENDS = (
     "serial locked aig round_robin atomic cyclades hogwild_padded hogwild_threads hogwild_processes "
-    "replicated pool"
+    "replicated hogwild_hot_replicated pool"
 ).split()
 WORKERS = [1, 2]
 # 2 million non-zeros do not fit into the caches of one core, and an epoch still takes only some 10 ms.
