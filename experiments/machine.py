@@ -31,7 +31,7 @@ FULL_SPEED = 0.85  # what one core must reach of the best speed that this proces
 STEAL_LIMIT = 0.02  # what the hypervisor may take of the cores' time
 TURBO = 0.7  # cores run slower when all of them run, but not slower than this: such cores are not free
 SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 300_000  # of a lone core, less than 1 ms
-TOGETHER = 4  # times as many of all cores
+TOGETHER = 3  # times as many of all cores
 OFFERS = 8  # times a spin offers its core to others: else a thread that wakes up may have a busy one for 3 ms
 CALIBRATION_TRIES = 20
 LOCK = Path(tempfile.gettempdir()) / f"hogwild-experiments-{getattr(os, 'getuid', int)()}.lock"
@@ -62,7 +62,7 @@ class Calibration(NamedTuple):
 
 
 def read() -> Reading:
-    """Read the machine's state, in about 6 ms: one core spins, then all, then the one again if it was slow.
+    """Read the machine's state, in about 5 ms: one core spins, then all, then the one again if it was slow.
 
     The better of the lone spins counts, because a neighbour can only make one longer.
     """

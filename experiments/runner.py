@@ -23,7 +23,7 @@ from experiments.progress import PLAIN_LINE_SECONDS, Reporter
 from experiments.watch import Watch
 from hogwild import delays, sparsity, steps
 
-TABLES_SHARE = 0.0025  # of the time goes at most into the CSVs that follow the journal
+TABLES_SHARE = 0.001  # of the time goes at most into the CSVs that follow the journal
 WATCH = Watch()
 ADVICE = "choose another --out, or --fresh to measure again from nothing"
 

@@ -171,6 +171,8 @@ def _(problem, scalar):
 @write.of(DualRows)
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
     indices, values = problem.rows.indices, problem.rows.values
-    for entry in range(start, end):
+    entry = end
+    while entry > start:  # backwards, as in `hogwild.linear`
+        entry -= np.uint64(1)
         touched = indices[entry]
         add(policy, weights, touched, load(weights, touched), scalar * values[entry])

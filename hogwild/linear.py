@@ -171,7 +171,9 @@ def _(problem, scalar):
 
 @write.of(LinearRows)
 def _(problem, policy, example, start, end, scalar, rate, weights, room):
-    for entry in range(start, end):
+    entry = end
+    while entry > start:  # backwards: what was read last is still at hand
+        entry -= np.uint64(1)
         touched = coordinate(problem, entry)
         weight = load(weights, touched)
         slope = component(problem, entry, scalar, weight)
