@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.layouts`` prints the tables. Ours is a 32-bit index and a 64-bit value for a non-zero,
 in arrays apart; one loop in C++ (`layouts.cpp`), compiled for each layout, tells what others would bring. The
-last tables tell whether an order of the rows keeps two threads of Hogwild! on columns of their own.
+next tables tell whether an order of the rows keeps two threads of Hogwild! on columns of their own, the last
+ones what an order of the columns brings: weights that lie by popularity (`hogwild.datasets.popular_first`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.encodings import BASELINE, LAYOUTS, Encoded
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 EXAMPLES, FEATURES, NONZEROS_PER_ROW = 100_000, 47_236, 75
+MANY_FEATURES = 1_000_000
 DOCUMENTS: int | None = None  # of real text: all
 STEP, EPOCHS, REPEATS = 0.1, 3, 9
 BUCKET = 256  # rows of like length that are dealt to the halves together
@@ -198,6 +200,37 @@ def order_table(data: Any) -> list[list[str]]:
     return rows
 
 
+def popularity_table(data: Any) -> list[list[str]]:
+    """Return the rows of the table of backends, for features as named and numbered by popularity."""
+    least_squares = hogwild.problems.LeastSquares
+    problems = {
+        (order, penalty): least_squares.from_data(X, data.y, l2=penalty)
+        for order, X in (("as named", data.X), ("popular first", hogwild.datasets.popular_first(data.X)[0]))
+        for penalty in (0.0, 1.0)
+    }
+    backends = {"serial": 1, "hogwild_threads": 2, "replicated": 2}
+
+    def library(problem: Any, backend: str) -> tuple[float, float]:
+        result = run_ours(problem, backend, backends[backend])
+        return result.train_seconds, result.objective
+
+    found = in_turns(
+        {
+            (*key, backend): functools.partial(library, problem, backend)
+            for key, problem in problems.items()
+            for backend in backends
+        }
+    )
+    rows = [["features", "l2", *(cell for name in backends for cell in (f"ns, {name}", "ratio"))]]
+    for (order, penalty), problem in problems.items():
+        cells = [order, f"{penalty:g}"]
+        for name in backends:
+            below = found["as named", penalty, name][0]
+            cells += timed(found[order, penalty, name][0], below, problem)
+        rows.append(cells)
+    return rows
+
+
 def show(title: str, rows: list[list[str]]) -> None:
     print(f"\n{title}\n")
     for place, row in enumerate(rows):
@@ -211,12 +244,17 @@ def main() -> None:
     twin = hogwild.datasets.rcv1_twin(EXAMPLES, seed=1)
     uniform = hogwild.datasets.synthetic(EXAMPLES, FEATURES, nonzeros_per_row=NONZEROS_PER_ROW, seed=1)
     print(f"Medians of {REPEATS} turns of {EPOCHS} epochs, ns for each non-zero and epoch.")
-    print("Ratios to the first line within a turn: median (smallest–largest).")
+    print("Ratios to the first line (with as much l2) within a turn: median (smallest–largest).")
     text = hogwild.datasets.python_source(max_documents=DOCUMENTS)
     for data in (twin, uniform):
         show(data.description, storage_table(data))
     for data in (twin, text):
         show(data.description, order_table(data))
+    many = hogwild.datasets.synthetic(
+        EXAMPLES, MANY_FEATURES, nonzeros_per_row=NONZEROS_PER_ROW, zipf_exponent=1.0, seed=1
+    )
+    for data in (twin, many):
+        show(data.description, popularity_table(data))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hogwild.datasets.files import fetch_rcv1, load_svmlight
 from hogwild.datasets.generator import synthetic
 from hogwild.datasets.graphs import Graph, entity_graph, load_dimacs, load_edges, voxel_image
 from hogwild.datasets.large import large_synthetic
+from hogwild.datasets.popularity import popular_first
 from hogwild.datasets.ratings import Ratings, jumbo_twin, kdd_twin, load_ratings, low_rank, netflix_twin
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.source_code import python_source
@@ -48,6 +49,7 @@ __all__ = [
     "low_rank",
     "netflix_twin",
     "open_rows",
+    "popular_first",
     "python_source",
     "rcv1_twin",
     "save_rows",

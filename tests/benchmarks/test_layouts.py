@@ -294,3 +294,29 @@ def test_the_tables_are_printed(monkeypatch, capsys):
             assert float(row[2 if row[0] == "hogwild" else 4]) > 0
     assert [row[0] for row in table].count("hogwild, float32") == 2
     assert [row[0] for row in table].count("sorted, halves of equal work") == 2
+
+
+def test_each_order_of_the_weights_is_compared_with_the_given_one_of_as_much_penalty(monkeypatch):
+    clock = {"serial": 3e-6, "hogwild_threads": 2e-6, "replicated": 1e-6}
+    data = hogwild.datasets.synthetic(30, 8, nonzeros_per_row=3, zipf_exponent=1.0, seed=1)
+    first = hogwild.datasets.popular_first(data.X)[0]
+
+    class Ran:
+        objective = 0.5
+
+        def __init__(self, problem, backend, workers):
+            assert workers == (1 if backend == "serial" else 2)
+            faster = 0.5 if np.array_equal(problem.X.indices, first.indices) else 1.0
+            self.train_seconds = clock[backend] * faster * (1 + problem.l2)
+
+    monkeypatch.setattr(layouts, "REPEATS", 3)
+    monkeypatch.setattr(layouts, "run_ours", Ran)
+    heads, *rows = layouts.popularity_table(data)
+    assert heads[:3] == ["features", "l2", "ns, serial"]
+    assert [row[:2] for row in rows] == [
+        [order, penalty] for order in ("as named", "popular first") for penalty in "01"
+    ]
+    ratios = [[row[place] for place in (3, 5, 7)] for row in rows]
+    assert ratios == [["1.00 (1.00–1.00)"] * 3] * 2 + [["0.50 (0.50–0.50)"] * 3] * 2
+    nonzeros = layouts.EPOCHS * data.X.nnz
+    assert rows[3][2] == f"{3e-6 / nonzeros * 1e9:.2f}"
