@@ -200,11 +200,13 @@ class _Records:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.due = time.monotonic()
+        self.behind = True  # the CSVs may be
         self.seconds = 0.0  # that records and readings have cost
 
     def add(self, outcome: Outcome) -> None:
         began = time.monotonic()
         journal.append(self.directory, outcome.columns, outcome.history)
+        self.behind = True
         self.seconds += time.monotonic() - began + outcome.columns.get("reading_seconds", 0.0)
 
     def follow(self) -> None:
@@ -212,8 +214,11 @@ class _Records:
             self.write()
 
     def write(self) -> None:
+        if not self.behind:
+            return
         began = time.monotonic()
         journal.write_tables(self.directory)
+        self.behind = False
         spent = time.monotonic() - began
         self.seconds += spent
         self.due = time.monotonic() + spent / TABLES_SHARE
