@@ -31,13 +31,17 @@ def popular_first(X: Any) -> tuple[sparse.csr_array, np.ndarray]:
     ------
     TypeError
         If X is not sparse.
+    ValueError
+        If X is not two-dimensional.
     """
     if not sparse.issparse(X):
         raise TypeError(f"X is a {type(X).__name__}; it must be a sparse array or matrix")
-    rows = csr(X, X.dtype)
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; it must be two-dimensional")
+    rows = csr(X.copy(), X.dtype)  # which puts into order what it is given
     features = np.argsort(-counts(rows.indices, X.shape[1]), kind="stable")
     places = np.empty(features.size, rows.indices.dtype)
     places[features] = np.arange(features.size)
-    renumbered = assembled(rows.data.copy(), places[rows.indices], rows.indptr.copy(), X.shape)
+    renumbered = assembled(rows.data, places[rows.indices], rows.indptr, X.shape)
     renumbered.sort_indices()
     return renumbered, features

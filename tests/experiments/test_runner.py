@@ -423,3 +423,17 @@ def test_a_workload_is_built_once() -> None:
     assert plan.seed("data", 0) != plan.seed("data", 1)
     reseeded = workloads.build(replace(WORKLOAD, data_seed=8))
     assert reseeded.columns["data_hash"] != other.columns["data_hash"]
+
+
+def test_tables_are_written_again_only_after_another_trial(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(journal, "write_tables", written.append)
+    monkeypatch.setattr(journal, "append", lambda *arguments: None)
+    records = runner._Records(tmp_path)
+    records.write()
+    records.write()
+    assert len(written) == 1
+    records.add(runner.Outcome({}))
+    records.write()
+    records.write()
+    assert len(written) == 2

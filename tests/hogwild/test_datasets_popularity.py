@@ -44,6 +44,21 @@ def test_a_model_of_renumbered_features_is_the_model_put_back(dtype):
     np.testing.assert_allclose(weights, results[0].weights, rtol=1e-4 if dtype == np.float32 else 1e-11)
 
 
+def test_the_rows_given_stay_as_they_are():
+    parts = [np.array(part) for part in ([1.0, 2.0, 4.0], [2, 0, 2], [0, 3])]  # not sorted, one twice
+    rows = sparse.csr_array(tuple(part.copy() for part in parts), shape=(1, 3))
+    X, former = popular_first(rows)
+    assert former.tolist() == [0, 2, 1]
+    assert X.toarray().tolist() == [[2.0, 5.0, 0.0]]
+    for part, before in zip((rows.data, rows.indices, rows.indptr), parts, strict=True):
+        assert part.tolist() == before.tolist()
+
+
+def test_a_vector_is_refused():
+    with pytest.raises(ValueError, match=r"^X has shape \(3,\); it must be two-dimensional"):
+        popular_first(sparse.coo_array(np.ones(3)))
+
+
 def test_rows_that_are_not_sparse_are_refused():
     with pytest.raises(TypeError, match=r"^X is a ndarray; it must be a sparse array or matrix"):
         popular_first(np.eye(3))
