@@ -15,6 +15,7 @@ from hogwild.problems import LinearProblem
 from hogwild.work import usable_cores
 
 UNOBSERVED = ("private", "padded", "replicated", "hot_replicated", "conflict_free")  # have no instrument
+PENALTIES = ("touched", "scaled")
 _SEED_AXES = {"order": 0, "start": 1}
 
 
@@ -80,6 +81,18 @@ def check_dual(
     ):
         if allowed is not True:
             raise ValueError(f"{name} is {reprlib.repr(given)}; for the method 'sdca' it must be {allowed}")
+
+
+def check_scaled(problem: Problem, backend: Backend, method: str, instrument: bool) -> None:
+    """Refuse what a penalty that is a common factor of all weights is not for."""
+    for name, given, allowed in (
+        ("problem", problem.name, isinstance(problem, LinearProblem) or "a linear model"),
+        ("method", method, method == "sgd" or "'sgd'"),
+        ("backend", backend.name, backend.workers != "pool" or "one with a compiled kernel"),
+        ("instrument", instrument, not instrument or "False"),
+    ):
+        if allowed is not True:
+            raise ValueError(f"{name} is {given!r}; with the penalty 'scaled' it must be {allowed}")
 
 
 def checked_workers(workers: Any, backend: Backend) -> int:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hogwild.steps import StepSize
+from hogwild.steps import StepRule
 from hogwild.work import Plan, Segment, usable_cores
 
 AUTO = "auto"
@@ -27,7 +27,7 @@ class Choice(NamedTuple):
 def choose(
     candidates: dict[str, int],
     assemble: Callable[[str, int], tuple[Plan, Any]],
-    step: StepSize,
+    step: StepRule,
     entries: int,
     examples: int,
     epochs: int,

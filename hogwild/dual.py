@@ -152,7 +152,7 @@ def _(problem, example):
 
 
 @coefficient.of(DualRows)
-def _(problem, example, start, end, weights, room):
+def _(problem, example, start, end, weights, scale, room):
     rows = problem.rows
     margin = dot(rows.indices, rows.values, start, end, weights)
     before = problem.duals[example]

@@ -63,7 +63,7 @@ def _(problem, example, weights):
 
 
 @updates.coefficient.of(CutEdges)
-def _(problem, example, start, end, weights, room):
+def _(problem, example, start, end, weights, scale, room):
     labels = np.uint64(problem.labels)
     head, tail = problem.heads[example] * labels, problem.tails[example] * labels
     differs = False

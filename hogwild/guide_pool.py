@@ -16,7 +16,7 @@ from hogwild.linear import NoPenalty, exceeds
 from hogwild.losses import derivative
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
-from hogwild.steps import StepSize, in_epoch, step_at
+from hogwild.steps import StepRule, in_epoch, step_at
 from hogwild.teams import WorkerDied, become_worker, process_context, without_script
 from hogwild.work import STOP, Plan, Report, Segment, pin
 
@@ -89,7 +89,7 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
 class PoolTeam:
     """A pool of processes that is handed one pickled task per mini-batch."""
 
-    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+    def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
         self._plan, self.policy = plan, plan.policy
         problem = plan.problem
         slopes = None if isinstance(problem.penalty, NoPenalty) else problem.penalty.slopes

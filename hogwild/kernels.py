@@ -9,7 +9,7 @@ from hogwild.compiling import compiled, generic
 from hogwild.delays import linger
 from hogwild.policies import Unguarded, add, await_turn, enter, leave, lock, unlock
 from hogwild.sampling import epoch_key, example, list_examples, position_at, scattered
-from hogwild.steps import step_at
+from hogwild.steps import scale_at, step_at
 from hogwild.updates import (
     coefficient,
     component,
@@ -55,10 +55,12 @@ def run_examples(
             fetch_ahead(problem, np.uint64(order[place + AHEAD]), weights)
         chosen = np.uint64(order[place])
         position = position_at(sampling, begin + place)
-        rate = weights.dtype.type(step_at(step, epoch + position / examples))
+        time = epoch + position / examples
+        scale = weights.dtype.type(scale_at(step, time))
+        rate = weights.dtype.type(step_at(step, time)) / scale
         first, last = support(problem, chosen)
         enter(policy)
-        scalar = coefficient(problem, chosen, first, last, weights, room)
+        scalar = coefficient(problem, chosen, first, last, weights, scale, room)
         linger(delay)
         await_turn(policy)
         if not idle(problem, scalar):
@@ -92,7 +94,9 @@ def run_batches(
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):
         stop = min(batch + batch_size, end)
-        rate = weights.dtype.type(step_at(step, epoch + position_at(sampling, batch) / examples))
+        time = epoch + position_at(sampling, batch) / examples
+        scale = weights.dtype.type(scale_at(step, time))
+        rate = weights.dtype.type(step_at(step, time)) / scale
         share = weights.dtype.type(1.0 / (stop - batch))
         touches = np.uint64(0)
         enter(policy)
@@ -100,7 +104,7 @@ def run_batches(
             chosen = np.uint64(example(sampling, examples, key, position))
             first, last = support(problem, chosen)
             touches += last - first
-            scalar = coefficient(problem, chosen, first, last, weights, gradient)
+            scalar = coefficient(problem, chosen, first, last, weights, scale, gradient)
             for entry in range(first, last):
                 touched = coordinate(problem, entry)
                 gradient[touched] += component(problem, entry, scalar, load(weights, touched))

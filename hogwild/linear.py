@@ -158,8 +158,8 @@ def _(problem, example):
 
 
 @coefficient.of(LinearRows)
-def _(problem, example, start, end, weights, room):
-    margin = dot(problem.indices, problem.values, start, end, weights)
+def _(problem, example, start, end, weights, scale, room):
+    margin = scale * dot(problem.indices, problem.values, start, end, weights)
     return weights.dtype.type(derivative(problem.loss, margin, problem.targets[example]))
 
 

@@ -126,7 +126,7 @@ def _(problem, example, weights):
 
 
 @updates.coefficient.of(Ratings)
-def _(problem, example, start, end, weights, room):
+def _(problem, example, start, end, weights, scale, room):
     row, column = factor_starts(problem, example)
     even, odd = weights.dtype.type(0), weights.dtype.type(0)
     place, rank = np.uint64(0), np.uint64(problem.rank)

@@ -1,6 +1,9 @@
-"""How far an update goes: step sizes as records. ``passes`` counts epochs with their fraction."""
+"""How far an update goes, and what it leaves of all weights. ``passes`` counts epochs with their fraction."""
 
+import math
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from hogwild import checks
 from hogwild.compiling import generic
@@ -41,6 +44,45 @@ class Hyperbola(NamedTuple):
     slope: float
 
 
+class Shrinking(NamedTuple):
+    """A step-size rule whose updates also shrink all weights by a common factor, the penalty ``l2 ‖w‖²``.
+
+    An update with step γ multiplies all weights by ``exp(-2 l2 γ / n_examples)``: to first order, a step
+    along the penalty's gradient. What is stored are weights v without these factors, and a scale s: ``w =
+    s v``, so that an update touches the coordinates of its example alone (Shalev-Shwartz et al. 2011,
+    Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of time, so
+    that workers need not share it.
+    """
+
+    step: StepSize
+    strength: float  # 2 l2
+    since: float = 0.0  # passes at which the logarithm of the scale is known
+    logarithm: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """s, at the time at which it is known."""
+        return math.exp(self.logarithm)
+
+    def after(self, epoch: int, passes: float) -> "Shrinking":
+        """Return the rule that knows the scale after so many passes, within an epoch or at its end."""
+        rule = _fading(self, epoch, 1, 0.0)
+        logarithm = rule.start - rule.power * elapsed(rule.step, passes)
+        return self._replace(since=passes, logarithm=float(logarithm))
+
+
+class Fading(NamedTuple):
+    """`Shrinking` for kernels: the logarithm of the scale is ``start - power * elapsed(step, passes)``."""
+
+    step: Constant | Hyperbola
+    start: float
+    power: float
+
+
+StepRule = StepSize | Shrinking
+KernelStep = Constant | Hyperbola | Fading
+
+
 @generic
 def step_at(step: Any, passes: Any) -> Any:
     """Return the step size after a number of passes over the data."""
@@ -56,12 +98,47 @@ def _(step, passes):
     return step.initial / (step.offset + step.slope * passes)
 
 
-def in_epoch(step: StepSize, epoch: int, pace: int = 1, ahead: float = 0.0) -> Constant | Hyperbola:
+@step_at.of(Fading)
+def _(step, passes):
+    return step_at(step.step, passes)
+
+
+@generic
+def elapsed(step: Any, passes: Any) -> Any:
+    """Return what, but for a factor and a constant, is the integral of the step size over the passes."""
+
+
+@elapsed.of(Constant)
+def _(step, passes):
+    return passes
+
+
+@elapsed.of(Hyperbola)
+def _(step, passes):
+    return np.log(step.offset + step.slope * passes)
+
+
+@generic
+def scale_at(step: Any, passes: Any) -> Any:
+    """Return what the stored weights are to be multiplied with, after a number of passes over the data."""
+
+
+@scale_at.of(Constant, Hyperbola)
+def _(step, passes):
+    return 1.0
+
+
+@scale_at.of(Fading)
+def _(step, passes):
+    return np.exp(step.start - step.power * elapsed(step.step, passes))
+
+
+def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> KernelStep:
     """Return the rule that holds within an epoch, so that kernels know two rules only.
 
     Parameters
     ----------
-    step : Constant, InverseTime or ExponentialBackoff
+    step : Constant, InverseTime, ExponentialBackoff or Shrinking
     epoch : int
         Number of finished epochs.
     pace : int
@@ -69,9 +146,24 @@ def in_epoch(step: StepSize, epoch: int, pace: int = 1, ahead: float = 0.0) -> C
     ahead : float
         By how many passes time is ahead of ``pace`` times the passes that a kernel counts.
     """
+    if isinstance(step, Shrinking):
+        return _fading(step, epoch, pace, ahead)
+    return _plain(step, epoch, pace, ahead)
+
+
+def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | Hyperbola:
     if isinstance(step, InverseTime):
         return Hyperbola(step.initial, 1.0 + step.decay * ahead, step.decay * pace)
     return Constant(step.initial * getattr(step, "factor", 1.0) ** epoch)
+
+
+def _fading(step: Shrinking, epoch: int, pace: int, ahead: float) -> Fading:
+    rule = _plain(step.step, epoch, pace, ahead)
+    if isinstance(step.step, InverseTime):  # elapsed: log(1 + decay * time)
+        power = step.strength * step.step.initial / step.step.decay
+        return Fading(rule, step.logarithm + power * math.log1p(step.step.decay * step.since), power)
+    power = step.strength * rule.initial * pace
+    return Fading(rule, step.logarithm + power * (step.since - ahead) / pace, power)
 
 
 def as_step(given: Any) -> StepSize:

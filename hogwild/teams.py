@@ -24,7 +24,7 @@ from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause
 from hogwild.compiling import compiled
 from hogwild.policies import renew
 from hogwild.shared import Shared
-from hogwild.steps import StepSize
+from hogwild.steps import StepRule
 from hogwild.work import (
     STOP,
     Plan,
@@ -71,7 +71,7 @@ def shared_weights(plan: Plan) -> Plan:
 class CallerTeam:
     """The caller performs all updates itself."""
 
-    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+    def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
         plan = shared_weights(plan)
         self.weights, self.policy = plan.weights, plan.policy
         self._plan = plan_for(plan, 0)
@@ -106,7 +106,7 @@ def spin_until(flags: Any, index: int, ticket: int, spins: int) -> bool:
 
 
 def serve(
-    plan: Plan, worker: int, connection: Connection, flags: Any, core: int | None, step: StepSize
+    plan: Plan, worker: int, connection: Connection, flags: Any, core: int | None, step: StepRule
 ) -> None:
     """Perform and report the segments that arrive on a connection until it closes."""
     try:
@@ -207,7 +207,7 @@ def _flags_for(workers: int) -> Any:
 class ThreadTeam(_CrewTeam):
     """Threads of this process; kernels run without the GIL."""
 
-    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+    def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
         plan = shared_weights(plan)
         super().__init__(plan, Shared(_flags_for(plan.workers)).open())
         self._threads = []
@@ -246,7 +246,7 @@ def become_worker() -> None:
 
 
 def _serve_process(
-    handle: Shared, worker: int, connection: Connection, core: int | None, step: StepSize
+    handle: Shared, worker: int, connection: Connection, core: int | None, step: StepRule
 ) -> None:  # runs in the worker process
     become_worker()
     plan, flags = handle.open()
@@ -276,7 +276,7 @@ def process_context() -> Any:
 class ProcessTeam(_CrewTeam):
     """Persistent processes; data, weights and flags in shared memory."""
 
-    def __init__(self, plan: Plan, step: StepSize, cores: list[int | None]) -> None:
+    def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
         context = process_context()
         handle = Shared((plan, _flags_for(plan.workers)))
         plan, flags = handle.open()

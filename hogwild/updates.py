@@ -35,10 +35,11 @@ def fetch_far_ahead(problem: Any, example: Any) -> Any:
 
 
 @generic
-def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any, room: Any) -> Any:
+def coefficient(problem: Any, example: Any, start: Any, end: Any, weights: Any, scale: Any, room: Any) -> Any:
     """Read phase: return the one scalar that an update needs of the current weights.
 
-    What does not fit into a scalar goes into ``room``, this worker's scratch.
+    They are ``scale`` times those stored. What does not fit into a scalar goes into ``room``, this worker's
+    scratch.
     """
 
 

@@ -11,7 +11,7 @@ from hogwild.kernels import Batches, Singles, run_batches, run_examples
 from hogwild.policies import Private, alone, placed, retire_worker, retires
 from hogwild.replicas import Replicated, run_periods
 from hogwild.sampling import ShuffledOnce
-from hogwild.steps import Constant, Hyperbola, StepSize, in_epoch
+from hogwild.steps import KernelStep, StepRule, in_epoch
 from hogwild.updates import count
 
 STOP = 0  # index of the stop flag in a team's flags
@@ -43,7 +43,7 @@ class Scratch(NamedTuple):
 class Segment(NamedTuple):
     """The updates at positions begin … end-1 of an epoch, and the seconds after which no more are begun."""
 
-    step: StepSize
+    step: StepRule
     epoch: int
     begin: int
     end: int
@@ -72,7 +72,7 @@ def share_of(segment: Segment, worker: int, workers: int, batch_size: int) -> tu
     return begin, min(end, segment.end)
 
 
-def paced(segment: Segment, begin: int, workers: int, examples: int) -> Constant | Hyperbola:
+def paced(segment: Segment, begin: int, workers: int, examples: int) -> KernelStep:
     """Return the step of a worker whose share begins at a position: all begin with the segment's first one.
 
     Positions stand one after another what happens side by side. By its position the last worker would begin
@@ -147,7 +147,7 @@ def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: 
     return end - begin
 
 
-def warm_up(plan: Plan, step: StepSize) -> float:
+def warm_up(plan: Plan, step: StepRule) -> float:
     """Compile (or load) the kernels of a worker's plan without an update; return the seconds it took."""
     begin = time.perf_counter()
     run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))

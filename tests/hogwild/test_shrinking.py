@@ -1,0 +1,492 @@
+"""The penalty as a common factor of all weights: against a dense twin, on every backend, for any length."""
+
+import functools
+import itertools
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+
+import hogwild
+from hogwild import choice, optimise
+from hogwild.arguments import derived_seed
+from hogwild.compiling import config
+from hogwild.delays import delay_of
+from hogwild.kernels import run_examples
+from hogwild.linear import NoPenalty
+from hogwild.policies import Unguarded
+from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
+from hogwild.sampling import SAMPLINGS, epoch_key, examples_at
+from hogwild.steps import (
+    Constant,
+    ExponentialBackoff,
+    Fading,
+    InverseTime,
+    Shrinking,
+    elapsed,
+    in_epoch,
+    scale_at,
+    step_at,
+)
+from hogwild.updates import idle
+from hogwild.work import Segment, paced, share_of
+from tests.hogwild.cases import completion, grid_cut, problem
+from tests.hogwild.twins import slope_twin
+
+STEPS = (Constant(0.05), InverseTime(0.1, 0.7), ExponentialBackoff(0.1, 0.6))
+BACKOFF = ExponentialBackoff(0.05, 0.8)
+COMPILED = [name for name, backend in hogwild.BACKENDS.items() if backend.workers != "pool"]
+PARALLEL = [name for name in COMPILED if name != "serial"]
+
+
+def scaled(case: Any, **options: Any) -> Any:
+    return hogwild.minimize(case, penalty="scaled", **options)
+
+
+def rate_twin(step: Any, time: float) -> float:
+    if isinstance(step, InverseTime):
+        return step.initial / (1 + step.decay * time)
+    if isinstance(step, ExponentialBackoff):
+        return float(step.initial * step.factor ** int(time))
+    return float(step.initial)
+
+
+def covered_twin(step: Any, time: float) -> float:
+    """The integral of the step size over the passes so far."""
+    if isinstance(step, InverseTime):
+        return step.initial / step.decay * math.log1p(step.decay * time)
+    if isinstance(step, ExponentialBackoff):
+        whole = int(time)
+        return float(
+            step.initial
+            * (sum(step.factor**epoch for epoch in range(whole)) + (time - whole) * step.factor**whole)
+        )
+    return float(step.initial * time)
+
+
+def epoch_twin(
+    case: Any,
+    step: Any,
+    weights: np.ndarray,
+    order: np.ndarray,
+    epoch: int,
+    batch_size: int = 1,
+    threshold: float = 0.0,
+) -> np.ndarray:
+    """The updates of an epoch, or of its beginning, on dense weights; all of them shrink after each."""
+    X, y, examples = case.X.toarray().astype(np.float64), case.y, case.n_examples
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        gradient = np.mean([slope_twin(case.name, X[i] @ weights, y[i]) * X[i] for i in batch], axis=0)
+        gradient[np.abs(gradient) <= threshold] = 0
+        time, later = (epoch + place / examples for place in (begin, begin + len(batch)))
+        weights = weights - rate_twin(step, time) * gradient
+        covered = (covered_twin(step, later) - covered_twin(step, time)) / batch_size  # a batch is one step
+        weights = weights * np.exp(-2 * case.l2 * covered)
+    return weights
+
+
+def order_of(sampling: str, case: Any, seed: int, epoch: int) -> np.ndarray:
+    record = SAMPLINGS[sampling](derived_seed(seed, "order"))
+    key = np.uint64(epoch_key(record.seed, epoch))
+    return np.asarray(examples_at(record, case.n_examples, key, 0, case.n_examples))
+
+
+def twin(case: Any, step: Any, start: np.ndarray, sampling: str, epochs: int, **options: Any) -> np.ndarray:
+    weights = start
+    for epoch in range(epochs):
+        weights = epoch_twin(case, step, weights, order_of(sampling, case, 5, epoch), epoch, **options)
+    return weights
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("sampling", ["fresh_permutation", "as_stored"])
+def test_serial_equals_the_twin_whenever_it_is_evaluated(name: str, step: Any, sampling: str) -> None:
+    case, start = problem(name, l2=2.0), np.linspace(-1, 1, 9)
+    expected = twin(case, step, start, sampling, 3)
+    for evaluations in (1, 7):
+        result = scaled(
+            case,
+            step_size=step,
+            sampling=sampling,
+            epochs=3,
+            evaluations_per_epoch=evaluations,
+            initial_weights=start,
+            seed=5,
+        )
+        np.testing.assert_allclose(result.weights, expected, rtol=1e-10, atol=1e-13)
+        assert result.objective == case.objective(result.weights)
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+def test_single_precision_follows_the_twin_to_its_rounding(name: str) -> None:
+    case, start = problem(name, l2=2.0, dtype=np.float32), np.linspace(-1, 1, 9)
+    options: dict[str, Any] = {"sampling": "fresh_permutation", "epochs": 3}
+    result = scaled(
+        case, step_size=BACKOFF, evaluations_per_epoch=3, initial_weights=start, seed=5, **options
+    )
+    assert result.weights.dtype == np.float32
+    np.testing.assert_allclose(result.weights, twin(case, BACKOFF, start, **options), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize(("batch_size", "threshold"), [(1, 0.05), (4, 0.0), (7, 0.02)])
+def test_mini_batches_and_thresholds_equal_the_twin(name: str, batch_size: int, threshold: float) -> None:
+    case, start, step = problem(name, l2=2.0), np.linspace(-1, 1, 9), InverseTime(0.1, 0.7)
+    result = scaled(
+        case,
+        step_size=step,
+        epochs=3,
+        batch_size=batch_size,
+        gradient_threshold=threshold,
+        evaluations_per_epoch=3,
+        initial_weights=start,
+        seed=5,
+    )
+    expected = twin(case, step, start, "fresh_permutation", 3, batch_size=batch_size, threshold=threshold)
+    np.testing.assert_allclose(result.weights, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_without_a_penalty_there_is_nothing_to_choose(name: str, batch_size: int) -> None:
+    options: dict[str, Any] = {"epochs": 2, "step_size": BACKOFF, "batch_size": batch_size}
+    ways = [hogwild.minimize(problem(name), penalty=way, **options) for way in ("touched", "scaled")]
+    assert ways[0].weights.tobytes() == ways[1].weights.tobytes()
+
+
+def test_the_default_is_the_penalty_of_what_is_touched() -> None:
+    case = problem(l2=2.0)
+    default, touched = hogwild.minimize(case, epochs=2), hogwild.minimize(case, epochs=2, penalty="touched")
+    assert default.weights.tobytes() == touched.weights.tobytes()
+    assert default.weights.tobytes() != scaled(case, epochs=2).weights.tobytes()
+
+
+@pytest.mark.parametrize("backend", PARALLEL)
+def test_one_worker_of_any_backend_equals_serial_bit_for_bit(backend: str) -> None:
+    options: dict[str, Any] = {"epochs": 2, "seed": 4, "evaluations_per_epoch": 2, "step_size": BACKOFF}
+    case = problem("hinge", l2=1.0, examples=70)
+    serial, lone = scaled(case, **options), scaled(case, backend=backend, workers=1, **options)
+    assert serial.weights.tobytes() == lone.weights.tobytes()
+
+
+@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_once"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_lone_replica_is_serial_to_the_bit_however_often_it_is_merged(
+    sampling: str, batch_size: int
+) -> None:
+    options: dict[str, Any] = {"epochs": 2, "sampling": sampling, "batch_size": batch_size, "seed": 1}
+    options["step_size"] = InverseTime(0.05, 0.7)
+    case = problem(l2=2.0, examples=50)
+    serial = scaled(case, **options)
+    for backend, merge_every in itertools.product(("replicated", "hogwild_hot_replicated"), (1, 7, None)):
+        lone = scaled(case, backend=backend, workers=1, merge_every=merge_every, **options)
+        assert lone.weights.tobytes() == serial.weights.tobytes()
+
+
+def sparse_case(name: str) -> Any:
+    """Rows of a few entries, in few conflicts."""
+    random = np.random.default_rng(3)
+    X = sp.random_array((240, 3000), density=1e-3, rng=random, format="csr")
+    return LINEAR_PROBLEMS[name].from_data(X, np.sign(random.normal(size=240)), l2=2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling", "batch_size"),
+    [
+        ("least_squares", "fresh_permutation", 1),
+        ("hinge", "shuffled_once", 1),
+        ("hinge", "fresh_permutation", 3),
+    ],
+)
+def test_conflict_free_workers_are_serial_to_the_bit(name: str, sampling: str, batch_size: int) -> None:
+    options: dict[str, Any] = {"sampling": sampling, "batch_size": batch_size, "evaluations_per_epoch": 3}
+    options |= {"epochs": 2, "seed": 6, "step_size": InverseTime(0.05, 0.7)}
+    case = sparse_case(name)
+    serial = scaled(case, **options)
+    for workers in (1, 2, 3):
+        result = scaled(case, backend="cyclades", workers=workers, **options)
+        assert result.weights.tobytes() == serial.weights.tobytes()
+        assert [row.objective for row in result.history] == [row.objective for row in serial.history]
+        assert (result.parallel_share > 0.5) == (workers > 1)
+
+
+def test_conflict_free_processes_are_serial_to_the_bit() -> None:
+    options: dict[str, Any] = {"epochs": 2, "step_size": InverseTime(0.05, 0.7), "evaluations_per_epoch": 3}
+    case = sparse_case("least_squares")
+    result = scaled(case, backend="cyclades_processes", workers=3, **options)
+    assert result.weights.tobytes() == scaled(case, **options).weights.tobytes()
+
+
+@functools.cache
+def racing_case() -> Any:
+    case = problem("hinge", l2=1.0, examples=100 if config.DISABLE_JIT else 400, features=30, density=0.2)
+    case.solve()
+    return case
+
+
+@functools.cache
+def reached(backend: str, workers: int) -> float:
+    """The median over several seeds."""
+    options: dict[str, Any] = {"backend": backend, "workers": workers, "step_size": BACKOFF, "epochs": 8}
+    return float(np.median([scaled(racing_case(), seed=seed, **options).suboptimality for seed in range(3)]))
+
+
+@pytest.mark.parametrize("backend", PARALLEL)
+def test_several_workers_get_where_one_gets(backend: str) -> None:
+    assert reached("serial", 1) < 0.1
+    assert reached(backend, 4) < 1.5 * reached("serial", 1) + 0.01
+
+
+@pytest.mark.parametrize(
+    ("backend", "workers"),
+    [("serial", 1), ("replicated", 1), ("hogwild_hot_replicated", 1), ("averaging", 1), ("averaging", 3)],
+)
+def test_weights_may_take_up_their_scale_at_any_time(
+    monkeypatch: pytest.MonkeyPatch, backend: str, workers: int
+) -> None:
+    logarithms: list[float] = []
+
+    def segment(step: Any, *rest: Any) -> Segment:
+        logarithms.append(step.logarithm)
+        return Segment(step, *rest)
+
+    def run(small: float) -> np.ndarray:
+        logarithms.clear()
+        monkeypatch.setattr(optimise, "_SMALL_SCALE", small)
+        options: dict[str, Any] = {"step_size": BACKOFF, "epochs": 8, "evaluations_per_epoch": 2}
+        result = scaled(
+            problem("hinge", l2=40.0, examples=50), backend=backend, workers=workers, seed=2, **options
+        )
+        return np.asarray(result.weights)
+
+    monkeypatch.setattr(optimise, "Segment", segment)
+    never = run(0.0)
+    assert min(logarithms) < -10
+    assert logarithms == sorted(logarithms, reverse=True)
+    often = run(0.5)
+    assert min(logarithms) >= math.log(0.5)
+    assert logarithms.count(0.0) > 3
+    np.testing.assert_allclose(often, never, rtol=1e-9)
+    np.testing.assert_allclose(run(2.0**-20), never, rtol=1e-9)
+
+
+def far_shrunk(dtype: Any, backend: str = "serial", workers: int = 1) -> tuple[Any, Any]:
+    case, step, epochs = problem("hinge", l2=400.0, dtype=dtype, examples=40), 0.05, 51
+    assert 2 * case.l2 * step * epochs > 2000
+    options: dict[str, Any] = {"step_size": step, "epochs": epochs, "sampling": "as_stored"}
+    result = scaled(case, backend=backend, workers=workers, **options)
+    assert result.status == "ok"
+    assert np.isfinite(result.weights).all()
+    assert result.objective == case.objective(result.weights)
+    return case, result
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-10)])
+def test_weights_that_have_shrunk_to_nothing_many_times_equal_the_twin(dtype: Any, tolerance: float) -> None:
+    case, result = far_shrunk(dtype)
+    expected = twin(case, Constant(0.05), np.zeros(9), "as_stored", 51)
+    np.testing.assert_allclose(result.weights, expected, rtol=tolerance, atol=tolerance * 0.1)
+
+
+@pytest.mark.parametrize("backend", ["hogwild_threads", "replicated", "averaging"])
+def test_with_several_workers_they_stay_sound(backend: str) -> None:
+    far_shrunk(np.float32, backend, 2)
+
+
+@pytest.mark.parametrize(("dtype", "l2"), [(np.float32, 1100.0), (np.float64, 8000.0)])
+def test_weights_may_shrink_by_any_factor_in_one_pass(dtype: Any, l2: float) -> None:
+    """Mean penalties of 0.4 and 2.7: a step of 0.05 is far from too long for them."""
+    case = problem("hinge", l2=l2, dtype=dtype, examples=3000)
+    assert scaled(case, step_size=0.05, epochs=1).status == "ok"
+
+
+def distance(name: str, penalty: str, batch_size: int = 1) -> float:
+    case = problem(name, l2=3.0, examples=60)
+    case.solve()
+    step = InverseTime(0.1 * batch_size, 1.0)
+    result = hogwild.minimize(case, penalty=penalty, step_size=step, epochs=60, batch_size=batch_size)
+    return float(result.suboptimality)
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+def test_both_penalties_have_the_same_minimiser(name: str) -> None:
+    assert distance(name, "scaled") < 1e-3
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize("penalty", ["touched", "scaled"])
+def test_mini_batches_have_it_too(name: str, penalty: str) -> None:
+    assert distance(name, penalty, 4) < 1e-3
+
+
+steps = st.one_of(
+    st.builds(Constant, st.floats(1e-3, 1)),
+    st.builds(InverseTime, st.floats(1e-3, 1), st.floats(1e-2, 10)),
+    st.builds(ExponentialBackoff, st.floats(1e-3, 1), st.floats(0.3, 1)),
+)
+
+
+def log_scale(rule: Any, passes: float) -> float:
+    return float(rule.start - rule.power * elapsed(rule.step, passes))
+
+
+@given(steps, st.floats(1e-3, 10), st.integers(0, 50), st.integers(1, 500), st.integers(1, 8), st.data())
+def test_at_the_same_time_all_workers_have_the_same_scale(
+    step: Any, strength: float, epoch: int, examples: int, workers: int, data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, examples - 1))
+    last = data.draw(st.integers(first + 1, examples))
+    since, known = epoch + first / examples, data.draw(st.floats(-20, 0))
+    rule = Shrinking(step, strength, since, known)
+    segment, alone = Segment(rule, epoch, first, last, math.inf), in_epoch(rule, epoch)
+    for worker in range(workers):
+        begin, end = share_of(segment, worker, workers, 1)
+        own = paced(segment, begin, workers, examples)
+        for position in (begin, (begin + end) / 2, end):
+            passes, time = epoch + position / examples, since + workers * (position - begin) / examples
+            assert log_scale(own, passes) == pytest.approx(log_scale(alone, time), abs=1e-9)
+            assert step_at(own, passes) == pytest.approx(step_at(alone, time), rel=1e-9)
+            if time <= epoch + 1:
+                expected = known - strength * (covered_twin(step, time) - covered_twin(step, since))
+                assert log_scale(own, passes) == pytest.approx(expected, abs=1e-9)
+                assert scale_at(own, passes) == pytest.approx(math.exp(expected))
+
+
+@given(steps, st.floats(1e-3, 10), st.lists(st.floats(0.01, 0.99), max_size=3, unique=True))
+def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, marks: list[float]) -> None:
+    rule = Shrinking(step, strength)
+    assert (rule.since, rule.logarithm, rule.scale) == (0.0, 0.0, 1.0)
+    logarithm, cells = 0.0, 200
+    for epoch in range(3):
+        for first, last in itertools.pairwise([0.0, *sorted(marks), 1.0]):
+            within = in_epoch(rule, epoch)
+            assert isinstance(within, Fading)
+            assert log_scale(within, epoch + first) == pytest.approx(rule.logarithm, abs=1e-9)
+            middles = epoch + first + (np.arange(cells) + 0.5) / cells * (last - first)
+            rates = [float(step_at(within, time)) for time in middles]
+            assert rates == pytest.approx([rate_twin(step, time) for time in middles])
+            logarithm -= strength * sum(rates) / cells * (last - first)
+            later = rule.after(epoch, epoch + last)
+            assert later.since == epoch + last
+            assert later.logarithm < rule.logarithm
+            assert later.scale == math.exp(later.logarithm)
+            assert later.logarithm == pytest.approx(logarithm, rel=1e-3)
+            rule = later
+    assert rule.logarithm == pytest.approx(-strength * covered_twin(step, 3.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_that_is_cut_short_has_the_weights_of_its_updates(
+    monkeypatch: pytest.MonkeyPatch, step: Any
+) -> None:
+    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
+    case = problem(l2=2.0, examples=60)
+    result = scaled(
+        case, step_size=step, epochs=10**6, time_limit=0.02, gradient_delay=1e-4, seed=5, sampling="as_stored"
+    )
+    assert result.status == "timeout"
+    whole, rest = divmod(sum(result.updates), 60)
+    weights = twin(case, step, np.zeros(9), "as_stored", whole)
+    weights = epoch_twin(case, step, weights, np.arange(rest), whole)
+    np.testing.assert_allclose(result.weights, weights, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "backend", ["serial", "hogwild_threads", "replicated", "cyclades", "averaging", "hogwild_processes"]
+)
+@pytest.mark.parametrize("time_limit", [1e-9, 0.01])
+def test_a_time_limit_leaves_sound_weights(
+    monkeypatch: pytest.MonkeyPatch, backend: str, time_limit: float
+) -> None:
+    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
+    case, workers = problem("hinge", l2=2.0), 1 if backend == "serial" else 3
+    result = scaled(
+        case, backend=backend, workers=workers, step_size=BACKOFF, epochs=10**6, time_limit=time_limit
+    )
+    assert result.status == "timeout"
+    assert np.isfinite(result.weights).all()
+    assert result.objective == case.objective(result.weights) <= result.history[0].objective
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "message"),
+    [
+        (problem(l2=1.0), {"method": "sdca"}, "method is 'sdca'; with the penalty 'scaled' it must be 'sgd'"),
+        (problem(l2=1.0), {"backend": "pool"}, "backend is 'pool'; with the penalty 'scaled' it must be one"),
+        (problem(), {"instrument": True}, "instrument is True; with the penalty 'scaled' it must be False"),
+        (completion(), {}, "problem is 'matrix_completion'; with the penalty 'scaled' it must be a linear"),
+        (grid_cut(), {}, "problem is 'graph_cut'; with the penalty 'scaled' it must be a linear model"),
+    ],
+    ids=["sdca", "pool", "instrument", "completion", "cut"],
+)
+def test_what_the_common_factor_is_not_for(case: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        scaled(case, **options)
+
+
+def test_another_penalty_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"^penalty is 'dense'; it must be one of scaled, touched$"):
+        hogwild.minimize(problem(), penalty="dense")
+    with pytest.raises(TypeError, match=r"^penalty is None; it must be one of scaled, touched$"):
+        hogwild.minimize(problem(), penalty=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_content_example_writes_nothing_and_only_the_scale_moves(dtype: Any) -> None:
+    random = np.random.default_rng(2)
+    case = HingeSVM.from_data(random.uniform(1, 2, (50, 6)), np.ones(50), l2=1.0, dtype=dtype)
+    record, nothing = case.kernel_record(), dtype(0)
+    assert idle(record._replace(penalty=NoPenalty()), nothing)
+    assert not idle(record._replace(penalty=NoPenalty()), dtype(-1))
+    assert not idle(record, nothing)
+    start = random.uniform(1, 2, 6).astype(dtype)
+    result = scaled(case, step_size=0.1, epochs=3, initial_weights=start)
+    rule = functools.reduce(lambda rule, epoch: rule.after(epoch, epoch + 1.0), range(3), shrinking(case))
+    assert rule.scale == pytest.approx(math.exp(-2 * 0.1 * 3))
+    assert result.weights.tobytes() == (start * dtype(rule.scale)).tobytes()
+
+
+def shrinking(case: Any, step: float = 0.1) -> Shrinking:
+    return Shrinking(Constant(step), 2 * case.l2)
+
+
+@pytest.mark.parametrize("worth", [0.0, 1e9])
+def test_a_backend_can_be_chosen_by_a_trial(monkeypatch: pytest.MonkeyPatch, worth: float) -> None:
+    monkeypatch.setattr(choice, "_LEAST_ENTRIES", 0)
+    monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(choice, "WORTH", worth)
+    options: dict[str, Any] = {"epochs": 3, "step_size": BACKOFF, "seed": 1}
+    serial = scaled(racing_case(), **options)
+    result = scaled(racing_case(), backend="auto", workers=2, **options)
+    assert result.history[0].objective == serial.history[0].objective
+    assert sum(result.updates) == sum(serial.updates)
+    if worth:
+        assert result.backend == "serial"
+        assert result.weights.tobytes() == serial.weights.tobytes()
+    else:
+        assert result.backend in ("hogwild_threads", "replicated")
+        assert result.suboptimality < 1.5 * serial.suboptimality + 0.01
+
+
+@pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("step", [Constant(0.1), InverseTime(0.1, 1.0)])
+def test_no_update_counts_references(step: Any) -> None:
+    # as in test_kernels: a record used on both sides of a branch costs tens of nanoseconds that nobody sees
+    loop: Any = run_examples
+    kernel = njit(nogil=True, error_model="numpy")(loop.py_func)
+    case = problem("hinge", l2=1.0)
+    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), in_epoch(Shrinking(step, 2.0), 0)
+    order, scratch = SAMPLINGS["as_stored"](0), (np.empty(0, np.uint32), np.zeros(0))
+    kernel(record, Unguarded(), order, delay_of(0.0), rule, np.zeros(case.n_weights), 0, 0, 0, *scratch)
+    (code,) = kernel.inspect_llvm().values()
+    bodies = re.findall(r"^define .*?^}", code, re.DOTALL | re.MULTILINE)
+    assert any("llvm.prefetch" in body or "load atomic" in body for body in bodies)
+    assert not [body for body in bodies if "call void @NRT_incref" in body and "_ZN7cpython" not in body]
