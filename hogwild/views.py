@@ -1,7 +1,6 @@
 """Arrays whose memory is mapped a second time, so that pieces from several places lie one after another."""
 
 import ctypes
-import errno
 import mmap
 import os
 import sys
@@ -32,11 +31,13 @@ def joined(*pieces: np.ndarray) -> np.ndarray:
 
     Raises
     ------
+    NotImplementedError
+        Anywhere but on Linux.
     OSError
-        Where the system cannot do it.
+        Where the system refuses.
     """
     if not sys.platform.startswith("linux"):
-        raise OSError(errno.ENOSYS, f"memory can be mapped twice on Linux alone, and this is {sys.platform}")
+        raise NotImplementedError(f"memory can be mapped twice on Linux alone, and this is {sys.platform}")
     remap = ctypes.CDLL(None, use_errno=True).mremap
     remap.restype = ctypes.c_void_p
     remap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)

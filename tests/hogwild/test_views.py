@@ -75,5 +75,5 @@ def test_what_cannot_be_mapped_twice_is_an_error_and_leaves_nothing(monkeypatch:
     del found
     assert mappings() == before
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(OSError, match="on Linux alone, and this is darwin"):
+    with pytest.raises(NotImplementedError, match="on Linux alone, and this is darwin"):
         joined(block)
