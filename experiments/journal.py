@@ -27,6 +27,7 @@ LOCK = ".lock"
 # Columns that trials did not always have, and what they say of a trial from before: older runs stay readable.
 ADDED: dict[str, Any] = {
     "method": "sgd",
+    "penalty": "touched",
     "merge_every": 0,
     "hot_weights": 0,
     "page_cache": "warm",
@@ -38,7 +39,7 @@ TRIAL_COLUMNS = tuple(
     problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype data_hash
     omega delta rho rho_error meeting_share rank
     method backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
-    gradient_delay merge_every hot_weights page_cache instrument pinned
+    gradient_delay penalty merge_every hot_weights page_cache instrument pinned
     data_seed order_seed
     status reason check_seconds setup_seconds compile_seconds train_seconds eval_seconds wall_seconds
     cpu_seconds updates updates_per_second ns_per_nonzero

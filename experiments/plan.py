@@ -29,6 +29,7 @@ SWEPT = (
     "batch_size",
     "gradient_threshold",
     "gradient_delay",
+    "penalty",
     "merge_every",
     "hot_weights",
     "page_cache",
@@ -68,6 +69,7 @@ class Trial:
     time_limit: float | None
     evaluations_per_epoch: int
     gradient_delay: float = 0.0
+    penalty: str = "touched"  # the only value of the method sdca, and where there is none
     merge_every: int = 0  # adapted; the only value of backends without replicas
     hot_weights: int = 0  # the library's default; the only value of backends without a part for them
     method: str = "sgd"
@@ -166,6 +168,9 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
                 cell["workers"] = 1
             if cell["backend"] in PEERS:
                 cell |= {"method": "sgd", "sampling": PEERS[cell["backend"]].order}
+                cell["penalty"] = run.penalty[0]  # theirs is their own
+            if what["l2"] == 0 or cell["method"] == "sdca":
+                cell["penalty"] = "touched"
             if "replicated" not in cell["backend"]:
                 cell["merge_every"] = 0
             if "hot_replicated" not in cell["backend"]:

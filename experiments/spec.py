@@ -116,6 +116,7 @@ class RunOptions(_Strict):
     batch_size: Many[PositiveInt] = [1]
     gradient_threshold: Many[NotNegative] = [0.0]
     gradient_delay: Many[NotNegative] = [0.0]
+    penalty: Many[Literal["touched", "scaled"]] = ["touched"]  # the same where l2 is 0
     merge_every: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: adapted
     hot_weights: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: the library's default
     page_cache: Many[Literal["warm", "cold"]] = ["warm"]  # cold: mapped data leave it before each epoch

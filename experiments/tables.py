@@ -31,6 +31,7 @@ RUN = [
     "batch_size",
     "gradient_threshold",
     "gradient_delay",
+    "penalty",
     "merge_every",
     "hot_weights",
     "page_cache",

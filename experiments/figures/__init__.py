@@ -21,6 +21,7 @@ FAMILIES = {
     "weight_error": "density:weight_error",
     "step_size": "curves:step_size",
     "kernels": "costs:kernels",
+    "penalty": "penalty:penalty",
     "guide": "costs:guide",
     "scale": "scale:scale",
     "paper_speedup": "replication:speedup",

@@ -136,5 +136,9 @@ def many_features(run: tables.Run) -> style.Drawn:
 
 
 def _trials(run: tables.Run, grid: str) -> pd.DataFrame:
-    trials = tables.select(run, {"experiment": "coherence", "grid": grid})
+    return with_epochs(tables.select(run, {"experiment": "coherence", "grid": grid}))
+
+
+def with_epochs(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials with what `COSTS` shows of them."""
     return trials.assign(**{"epochs_to_1e-2": trials["updates_to_1e-2"] / trials["n_examples"]})

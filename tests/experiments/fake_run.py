@@ -18,7 +18,11 @@ from experiments.peers.registry import PEERS
 FINGERPRINT = "0f1e2d3c4b5a6978"
 FIRST = ("guide", "sparsity", "workers", "step_size", "real_text", "kernels", "control")
 PAPER = ("paper_svm", "paper_matrix_completion", "paper_cuts")
-EXPERIMENTS = (*FIRST, *PAPER, *"gradient_delay averaging collisions sampling coherence scale peers".split())
+EXPERIMENTS = (
+    *FIRST,
+    *PAPER,
+    *"gradient_delay averaging collisions sampling penalty coherence scale peers".split(),
+)
 TUNED = ("workers", "real_text")
 NS = {
     "serial": 4.0,
@@ -216,6 +220,11 @@ def _cells(experiment: str, cores: int) -> list[dict[str, Any]]:
         orders = ("with_replacement", "fresh_permutation", "shuffled_once")
         for grid, problem in (("hinge", "hinge"), ("completion", "matrix_completion"), ("cut", "graph_cut")):
             add(grid, rcv1 | {"problem": problem}, backend=("serial",), sampling=orders)
+    if experiment == "penalty":
+        for problem in ("hinge", "logistic"):
+            data, ways = rcv1 | {"problem": problem, "l2": 1.0}, ("touched", "scaled")
+            names = ("serial", "hogwild_threads", "replicated")
+            add("rcv1", data, backend=names, workers=(cores,), penalty=ways)
     if experiment == "coherence":
         logistic = rcv1 | {"problem": "logistic", "dataset": "synthetic", "sampling": "shuffled_once"}
         names = ("serial", "hogwild_threads", "hogwild_padded", "atomic", "replicated")
@@ -280,7 +289,7 @@ def _trial(
     )
     tuning, copies = cell.get("purpose") == "tune", workers if backend == "averaging" else 1
     streams = cell["sampling"] == "shuffled_once" and backend in ("serial", "replicated", "auto")
-    cost = NS[backend] * (0.4 if streams else 1.0)
+    cost = NS[backend] * (0.4 if streams else 1.0) * (0.6 if cell.get("penalty") == "scaled" else 1.0)
     together = min(workers, 2)
     one_at_a_time = backend in ("locked", "pool", "round_robin")
     speed = 1.0 if one_at_a_time else 1 + (together - 1) * gain * (1 - 2 * min(crowded, 0.6))
@@ -321,7 +330,7 @@ def _trial(
     updates, train = int(last[2]), float(last[3])
     row = {
         "density": cell["density"],
-        "l2": 0.0,
+        "l2": cell.get("l2", 0.0),
         "dtype": "float64",
         "data_hash": "e0" * 32,
         "omega": 75,
@@ -362,6 +371,7 @@ def _trial(
         "weight_error_l2": last[9],
         "test_error_rate": 0.1 if cell["problem"] != "least_squares" else np.nan,
         "gradient_delay": delay,
+        "penalty": cell.get("penalty", "touched"),
         "merge_every": cell.get("merge_every", 0),
         "hot_weights": cell.get("hot_weights", 0),
         "method": cell.get("method", "sgd"),

@@ -153,6 +153,19 @@ def test_options_of_replicas_are_swept_for_those_who_have_them(tmp_path: Path) -
     assert TRIAL.key == "3e3e59766a36230d"  # as before there were such options
 
 
+def test_a_penalty_is_swept_where_there_is_one(tmp_path: Path) -> None:
+    both = '["serial", "sklearn_sgd"]\npenalty = ["scaled", "touched"]'
+    text = SMALL.replace('["serial", "hogwild_threads"]', both)
+    found = {
+        (t.backend, t.penalty) for t in trials(tmp_path, text.replace("problem =", "l2 = 1.0\nproblem ="))
+    }
+    assert found == {("serial", "scaled"), ("serial", "touched"), ("sklearn_sgd", "scaled")}
+    assert {(t.backend, t.penalty) for t in trials(tmp_path, text)} == {
+        ("serial", "touched"),
+        ("sklearn_sgd", "touched"),
+    }
+
+
 def test_nonzeros_become_examples(tmp_path: Path) -> None:
     sizes = {
         dict(t.workload.data)["density"]: dict(t.workload.data)["n_examples"]
