@@ -37,13 +37,14 @@ def make_problem(name: str) -> Any:
     return type(problem).from_data(problem.X, problem.y)
 
 
-def ours(problem: Any, backend: str = "serial") -> float:
+def ours(problem: Any, backend: str = "serial", penalty: str = "touched") -> float:
     """Return the training seconds of a streamed epoch."""
     result = hogwild.minimize(
         problem,
         backend=backend,
         workers=None if backend == "serial" else WORKERS,
         sampling="shuffled_once",
+        penalty=penalty,
         step_size=STEP,
         epochs=EPOCHS,
         pin=True,
@@ -113,6 +114,22 @@ class OverSerial:
         return ratio(lambda: ours(self.problem, backend), lambda: ours(self.problem))
 
     track_time_over_serial.unit = "of serial"  # type: ignore[attr-defined]
+
+
+class ScaledPenalty:
+    """Time of a streamed epoch with the penalty as a common factor, over that with it on what is touched."""
+
+    params = (training.PROBLEMS, ["serial", "replicated"])
+    param_names = ("problem", "backend")
+    timeout = 300
+
+    def setup(self, problem: str, backend: str) -> None:
+        self.problem = training.make_problem(problem, "serial")
+
+    def track_time_over_touched(self, problem: str, backend: str) -> float:
+        return ratio(lambda: ours(self.problem, backend, "scaled"), lambda: ours(self.problem, backend))
+
+    track_time_over_touched.unit = "of the penalty on touched weights"  # type: ignore[attr-defined]
 
 
 class OverSklearn:
