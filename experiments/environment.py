@@ -28,7 +28,7 @@ from experiments.limits import line_transfer
 from experiments.machine import CONTROL_GROUPS, begin, control_groups, end, text, together, usable_cores
 from hogwild.compiling import compiled, config
 
-PEERS = ("cyanure", "skglm", "snapml", "vowpalwabbit")
+PEERS = ("cyanure", "libmf", "scikit-surprise", "skglm", "snapml", "vowpalwabbit")
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "joblib", "pandas", "scikit-learn", *PEERS)
 CORES = Path("/sys/devices/system/cpu")
 LARGEST_ARRAY = 2**28  # bytes

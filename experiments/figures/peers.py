@@ -27,15 +27,17 @@ def time_to_target(run: tables.Run) -> style.Drawn:
     first = trials.fillna({"seconds_to_1e-2_with_setup": math.inf})
     first = tables.summarise(first, [*WORKLOAD, "solver"], "seconds_to_1e-2_with_setup")
     ranks = first.assign(rank=first.groupby(WORKLOAD)["median"].rank()).groupby("solver")["rank"].median()
-    places = {name: place for place, name in enumerate(ranks.sort_values(kind="stable").index)}
+    order = ranks.sort_values(kind="stable").index
     shown = list(tables.groups(trials, WORKLOAD))
-    height = 0.75 + 0.25 * len(places)
-    figure, axes = style.panels(len(shown), 4, height, "", sharey=True)
+    most = max(group["solver"].nunique() for _, group in shown)
+    figure, axes = style.panels(len(shown), 3, 0.75 + 0.2 * most, "")
     for panel, (key, group) in zip(axes, shown, strict=True):
+        own = order[order.isin(group["solver"])]
+        places = {name: place for place, name in enumerate(own)}
         _draw(panel, group, places)
         panel.set_title(tables.title(key[0], group))
-        panel.set_yticks(list(places.values()), list(places))
-        panel.set(ylim=(len(places) - 0.4, -0.6), xlabel="time to the target (s)")
+        panel.set_yticks(list(places.values()), list(places), fontsize=6.0)
+        panel.set(ylim=(most - 0.4, -0.6), xlabel="time to the target (s)")
         panel.grid(visible=False, axis="y")
     figure.legend(handles=_legend(), loc="outside upper center", ncols=6, handlelength=2.0)
     return figure, trials
@@ -70,7 +72,7 @@ def _draw(panel: Axes, trials: pd.DataFrame, places: dict[str, int]) -> None:
             panel.plot(alone[row.solver], place, "|", color=color, markersize=5)
             look = style.Look(row.solver, color, marker, "none")
             style.lying(panel, row, place, look, markersize=3.6, elinewidth=2.0, capsize=0)
-    style.log_axis(panel, "x", ends, most=5)
+    style.log_axis(panel, "x", ends, most=3)
 
 
 def _legend() -> list[Line2D]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import io
 import math
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.peers.registry import PEERS, Options
+from experiments.peers.factors import Stuck
+from experiments.peers.registry import LINEAR, PEERS, Options
 from hogwild.optimise import DIVERGENCE_FACTOR, Checkpoint, Result, Status
 from hogwild.work import pin, usable_cores
 
@@ -27,6 +29,7 @@ AGAIN = {"serial_again": "serial", "hogwild_threads_again": "hogwild_threads"}
 ALONE = ("serial", "serial_again", *(name for name, peer in PEERS.items() if peer.cores != "workers"))
 OWN_STEPS = tuple(name for name, peer in PEERS.items() if not peer.stepped)
 PRECISE = 1e-6  # the smallest suboptimality that anything is asked about
+ATTEMPTS = 20  # at a fit that gets stuck
 SERIES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80)  # then a hundred times as many, and so on
 
 
@@ -51,6 +54,8 @@ def fit(
 ) -> Result:
     """Run a peer from zero weights; only its fits are timed, and converting the data is its set-up.
 
+    Factors start at random, in its own way; the history has zeros first for them, too.
+
     Peers tell nothing while they run. Where the optimum is known (`Problem.solve`), a peer is therefore
     fitted with 1, 2, 3, 5, 8, 12, 20 … up to ``epochs`` epochs, or iterations of its own kind, each time
     from zero, until one fit reaches the target. Each is a checkpoint whose ``train_seconds`` are those of
@@ -60,7 +65,7 @@ def fit(
 
     Parameters
     ----------
-    problem : LinearProblem
+    problem : LinearProblem or MatrixCompletion
     name : str
         One of `PEERS`.
     target : float, optional
@@ -80,25 +85,25 @@ def fit(
     peer = PEERS[name]
     if problem.name not in peer.problems:
         raise NotImplementedError(f"{name} minimises {', '.join(peer.problems)}, not {problem.name}")
-    if name in OWN_STEPS and problem.l2 == 0:
+    if problem.name in LINEAR and name in OWN_STEPS and problem.l2 == 0:
         raise NotImplementedError(f"{name} needs a penalty, and l2 is 0")
-    history = [_checkpoint(problem, np.zeros(problem.n_features, problem.dtype), 0, 0.0)]
+    if problem.name not in LINEAR and problem.mu > 0:
+        raise NotImplementedError(f"{name} would charge mu per rating, not per factor; it must be 0")
+    history = [_checkpoint(problem, np.zeros(problem.n_weights, problem.dtype), 0, 0.0)]
     solved = not math.isnan(history[0].suboptimality)
     status, message = Status.OK, "all epochs done"
     with _quiet(), tempfile.TemporaryDirectory() as folder, _on_one_core(pinned and peer.cores == "one"):
-        with _own_arithmetic():
+        with _own_arithmetic(), redirect_stdout(io.StringIO()):  # LIBMF's package prints
             for module in peer.modules:
                 importlib.import_module(module)
         began = time.perf_counter()
         train = peer.prepare(problem, Options(workers, step_size, seed, Path(folder)))
         setup_seconds = time.perf_counter() - began
-        train(1)
+        _timed(train, 1)
         spent = 0.0
         tried = budgets(epochs) if solved else [epochs]
         for budget, following in pairwise([*tried, 0]):
-            began, cpu_began = time.perf_counter(), time.process_time()
-            model = train(budget)
-            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+            model, seconds, cpu_seconds = _timed(train, budget)
             weights = np.ravel(getattr(model, "coef_", model)).astype(np.float64)
             history.append(_checkpoint(problem, weights, budget, seconds))
             end, spent = history[-1], spent + seconds
@@ -124,6 +129,16 @@ def fit(
         updates=(budget * problem.n_examples,),
         cpu_seconds=(cpu_seconds,),
     )
+
+
+def _timed(train: Callable[[int], Any], budget: int) -> tuple[Any, float, float]:
+    """Return a fit with its seconds and its CPU seconds; one that got stuck is forgotten and made again."""
+    for _ in range(ATTEMPTS):
+        began, cpu_began = time.perf_counter(), time.process_time()
+        with suppress(Stuck):
+            model = train(budget)
+            return model, time.perf_counter() - began, time.process_time() - cpu_began
+    raise RuntimeError(f"got stuck {ATTEMPTS} times")
 
 
 def _monotone(history: list[Checkpoint]) -> list[Checkpoint]:

@@ -5,13 +5,13 @@ Ours is ``(1/m) [Σ loss + l2 |w|²]``, which has the minimum of ``C Σ loss + |
 No peer fits an intercept.
 
 Left out, for having no wheels for the supported Pythons: lightning, liblinear-official, xlearn; for failing
-there: tick 0.8 (no model can be constructed); for other penalties: celer. Matrix completion has no peer:
-`implicit` weighs all cells, `scikit-surprise` charges the penalty once for each rating instead of once for
-each factor, and `cmfrec` has no wheels.
+there: tick 0.8 (no model can be constructed); for other penalties: celer; of matrix completion: `implicit`,
+which weighs all cells, and `cmfrec`, which has no wheels and compiles for more than a minute.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 from collections.abc import Callable
@@ -20,6 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
+
+from experiments.peers import factors
 
 LINEAR = ("logistic", "hinge", "least_squares")
 NEVER = 1e-12  # a tolerance that ends no fit before its budget does, above rounding
@@ -44,7 +46,8 @@ class Peer(NamedTuple):
         What it imports, first the package that must be installed.
     prepare : function of a problem and Options
         Converts the data (set-up) and returns what is timed: a function that fits so many epochs, or
-        iterations of the peer's own kind, from zero, and returns the weights or what has them as ``coef_``.
+        iterations of the peer's own kind, from zero (factors: from its random start), and returns the weights
+        or what has them as ``coef_``.
     problems : tuple of str
     order : str
         In which it visits the examples.
@@ -257,6 +260,77 @@ class _Vowpal:
         return kept * abs(predicted)
 
 
+def surprise_svd(problem: Any, options: Options) -> Any:
+    """Surprise's SGD on factors (Hug 2020), row by row, of half the squared error: there the step doubles.
+
+    It starts from normal factors of the variance of ours. What it reads are tuples, in Python, made here.
+    """
+    import surprise
+
+    order = np.argsort(problem.rows, kind="stable")
+    ends = np.cumsum(problem.row_degrees)[:-1]
+    parts = (np.split(array[order], ends) for array in (problem.columns, problem.values))
+    by_row = {
+        row: list(zip(columns.tolist(), values.tolist(), strict=True))
+        for row, (columns, values) in enumerate(zip(*parts, strict=True))
+    }
+    shape, scale = (problem.n_rows, problem.n_columns), (problem.values.min(), problem.values.max())
+    data = surprise.Trainset(by_row, {}, *shape, problem.n_examples, scale, {}, {})  # SVD reads rows alone
+    own: dict[str, Any] = {"n_factors": problem.rank, "biased": False, "reg_all": 0.0}
+    own |= {"init_std_dev": problem.spread / math.sqrt(3.0), "random_state": options.seed}
+    if options.step_size is not None:
+        own["lr_all"] = 2.0 * options.step_size
+
+    def fit(epochs: int) -> np.ndarray:
+        model = surprise.SVD(n_epochs=epochs, **own).fit(data)
+        return np.concatenate([model.pu, model.qi])
+
+    return fit
+
+
+class _Entries(ctypes.Structure):
+    """`mf_problem` of LIBMF's header."""
+
+    _fields_ = (("m", ctypes.c_int), ("n", ctypes.c_int), ("nnz", ctypes.c_longlong), ("R", ctypes.c_void_p))
+
+
+def libmf(problem: Any, options: Options) -> Any:
+    """LIBMF: blocks of the matrix that share no row or column side by side (Chin et al. 2015), in float32.
+
+    Steps are its own, for each coordinate by the gradients it has had, from LIBMF's 0.1; so is the start,
+    whatever the seed. A fit begins with a copy of the entries, which it permutes and sorts into blocks. It is
+    called through LIBMF's own C interface: the package's `fit` puts indices into float32 and frees nothing.
+    """
+    from libmf import mf
+
+    train, free = mf.mf.mf_train, mf.mf.mf_destroy_model
+    train.argtypes, train.restype = (ctypes.POINTER(_Entries), mf.MFParam), ctypes.POINTER(mf.MFModel)
+    free.argtypes, free.restype = (ctypes.POINTER(train.restype),), None
+    entries = np.empty(problem.n_examples, [("u", np.int32), ("v", np.int32), ("r", np.float32)])
+    entries["u"], entries["v"], entries["r"] = problem.rows, problem.columns, problem.values
+    shape = problem.n_rows, problem.n_columns
+    data = _Entries(*shape, problem.n_examples, entries.ctypes.data)
+    own: dict[str, Any] = {
+        "fun": mf.P_L2_MFR,
+        "k": problem.rank,
+        "eta": 0.1,
+        "quiet": True,
+        "copy_data": True,
+    }
+    own |= {"nr_threads": options.workers, "nr_bins": max(20, 2 * options.workers + 1)}  # 20 by default
+    unseen = np.concatenate([problem.row_degrees, problem.column_degrees]) == 0
+
+    def fit(epochs: int) -> np.ndarray:
+        model = train(data, mf.MFParam(nr_iters=epochs, **own))
+        sides = zip((model.contents.P, model.contents.Q), shape, strict=True)
+        found = np.concatenate([np.ctypeslib.as_array(side, (size, problem.rank)) for side, size in sides])
+        free(model)
+        found[unseen] = 0.0  # nan there
+        return found + 0 * entries["r"][0]  # keeps the entries
+
+    return fit
+
+
 CLASSIFIERS = LINEAR[:2]
 SKLEARN = ("sklearn", "sklearn.linear_model", "sklearn.svm", "sklearn.datasets")
 PEERS: dict[str, Peer] = {
@@ -280,5 +354,16 @@ PEERS: dict[str, Peer] = {
         ("logistic",),
         "shuffled_once",
         cores="free",
+    ),
+    "surprise_svd": Peer(
+        "Surprise SVD", ("surprise",), factors.surprise_svd, ("matrix_completion",), "as_stored", stepped=True
+    ),
+    "libmf": Peer(
+        "LIBMF",
+        ("libmf", "libmf.mf"),
+        factors.libmf,
+        ("matrix_completion",),
+        "shuffled_blocks",
+        cores="workers",
     ),
 }

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from experiments import peers, plan, runner, spec, tables
-from experiments.peers import registry
-from hogwild import Status, problems
+from experiments.peers import factors, registry
+from hogwild import Status, datasets, problems
 from tests.experiments import fake_run
 
 pytest.importorskip("sklearn")
@@ -171,8 +173,22 @@ def test_budgets_rise_to_the_most() -> None:
     assert peers.budgets(150)[-4:] == [50, 80, 100, 150]
 
 
+def ratings(mu: float = 0.0, rank: int = 10, n_rows: int = 120) -> Any:
+    """Complete a matrix of low rank from noisy entries, rows and columns without any included."""
+    made = datasets.low_rank(n_rows, 80, 6_000, 3, 0.3, seed=4)
+    shape = made.shape[0] + 2, made.shape[1] + 1
+    rows = made.rows + 1
+    mixed = np.random.default_rng(5).permutation(rows.size)
+    triplets = (array[mixed] for array in (rows, made.columns, made.values))
+    return problems.MatrixCompletion.from_data(*triplets, shape=shape, rank=rank, mu=mu)
+
+
 def small(name: str) -> Any:
-    """A sparse problem with some hundred examples and popular features, without empty rows."""
+    """A sparse problem with some hundred examples and popular features, without empty rows; or ratings."""
+    if name == "matrix_completion":
+        problem = ratings(rank=3)
+        problem.solve()
+        return problem
     random = np.random.default_rng(3)
     X = csr_array(random_array((400, 60), density=0.1, rng=random))
     X = X + csr_array((np.full(400, 0.3), (np.arange(400), np.zeros(400, int))), shape=X.shape)
@@ -191,24 +207,96 @@ CELLS = [
     for problem in peer.problems
     for workers in ((1, 2) if peer.cores == "workers" else (1,))
 ]
-REACHED = {"sklearn_sgd_optimal": 2e-3, "vowpal_wabbit": 1e-3}  # SGD gets nowhere near the others
+REACHED = {
+    "sklearn_sgd_optimal": 2e-3,
+    "vowpal_wabbit": 1e-3,
+    "libmf": 1e-3,
+}  # SGD gets nowhere near the others
 
 
-@pytest.mark.parametrize(("name", "problem", "workers"), CELLS)
-def test_a_peer_finds_the_optimum_of_our_objective(name: str, problem: str, workers: int) -> None:
+def need(name: str) -> None:
     package = registry.PEERS[name].modules[0]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
+
+
+@pytest.mark.parametrize(("name", "problem", "workers"), CELLS)
+def test_a_peer_finds_the_optimum_of_our_objective(
+    name: str, problem: str, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    need(name)
     gap = REACHED.get(name, 1e-5)
     affinity = os.sched_getaffinity(0)
-    result = peers.fit(small(problem), name, epochs=1000, workers=workers, seed=2**31 + 5, target=gap)
+    solved = small(problem)
+    capfd.readouterr()
+    result = peers.fit(solved, name, epochs=1000, workers=workers, seed=2**31 + 5, target=gap)
+    assert capfd.readouterr().out == ""
     assert result.suboptimality <= gap
     assert result.status == Status.OK
     seconds = [row.train_seconds for row in result.history]
     assert seconds == sorted(seconds)
-    assert (result.workers, result.weights.shape, result.weights.dtype) == (workers, (60,), np.float64)
+    size = (solved.n_weights,)
+    assert (result.workers, result.weights.shape, result.weights.dtype) == (workers, size, np.float64)
     assert os.sched_getaffinity(0) == affinity
     assert 5e-324 * float(workers) > 0  # no library has switched subnormal numbers off
+
+
+def factors_twin(problem: Any, seed: int) -> np.ndarray:
+    """SGD on our objective, by rows, from normal factors of the variance that ours start with."""
+    random, size = np.random.RandomState(seed), (problem.n_rows, problem.n_columns)
+    left, right = (random.normal(0.0, problem.spread / 3**0.5, (side, problem.rank)) for side in size)
+    for _ in range(EPOCHS):
+        for entry in np.argsort(problem.rows, kind="stable"):
+            u, v = problem.rows[entry], problem.columns[entry]
+            slope = 2 * (left[u] @ right[v] - problem.values[entry])
+            left[u], right[v] = left[u] - STEP * slope * right[v], right[v] - STEP * slope * left[u]
+    return np.concatenate([left, right]).ravel()
+
+
+def test_surprise_minimises_our_objective_with_our_step() -> None:
+    need("surprise_svd")
+    problem = ratings()
+    result = peers.fit(problem, "surprise_svd", step_size=STEP, epochs=EPOCHS, seed=2**31 + 5)
+    np.testing.assert_allclose(result.weights, factors_twin(problem, 2**31 + 5), rtol=1e-9)
+    assert result.objective == problem.objective(result.weights) < problem.objective_at_zero
+
+
+@pytest.mark.parametrize("name", ["surprise_svd", "libmf"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_factors_find_the_optimum_of_our_objective(name: str, mixed: bool) -> None:
+    need(name)
+    problem = small("matrix_completion")
+    if mixed:  # of rank 10, above LIBMF's padding of 8
+        problem = ratings()
+        problem.solve()
+    result = peers.fit(problem, name, step_size=0.02, epochs=500, seed=0, target=1e-2)
+    assert result.suboptimality <= 1e-2
+
+
+def test_a_fit_that_gets_stuck_is_made_again_off_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factors, "PATIENCE", 0.05)
+    begun, never = [], threading.Event()
+
+    def sleep_at_first() -> np.ndarray:
+        begun.append(time.perf_counter())
+        if len(begun) < 3:
+            never.wait(60)
+        return np.zeros(5)
+
+    record = registry.Peer(
+        "stuck", (), lambda *_: lambda _: factors.unless_stuck(sleep_at_first), registry.LINEAR
+    )
+    monkeypatch.setitem(peers.PEERS, "stuck", record)
+    result = peers.fit(make("hinge"), "stuck", epochs=1, seed=0)
+    never.set()
+    assert len(begun) == 4  # the first three warm it up
+    assert result.history[-1].train_seconds < 0.05 <= begun[1] - begun[0]
+
+
+@pytest.mark.parametrize("name", ["surprise_svd", "libmf"])
+def test_peers_of_matrix_completion_have_no_penalty(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"{name} .* mu per rating, not per factor; it must be 0"):
+        peers.fit(ratings(mu=0.5), name, step_size=STEP, epochs=1, seed=0)
 
 
 def test_a_peer_with_threads_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +363,8 @@ def test_own_steps_need_a_penalty() -> None:
 def test_every_peer_is_offered_to_specs_and_the_spec_names_those_that_choose_their_steps() -> None:
     found = spec.load(spec.SPECS / "peers.toml", "full")
     named = {name for grid in found.grid for name in grid.run.backend}
-    chosen = {name for name, peer in registry.PEERS.items() if set(peer.problems) & {"logistic", "hinge"}}
+    problems = {"logistic", "hinge", "matrix_completion"}
+    chosen = {name for name, peer in registry.PEERS.items() if set(peer.problems) & problems}
     assert chosen - named == {"sklearn_sgd_unshuffled"}
 
 
