@@ -11,7 +11,6 @@ which weighs all cells, and `cmfrec`, which has no wheels and compiles for more 
 
 from __future__ import annotations
 
-import ctypes
 import math
 import re
 from collections.abc import Callable
@@ -258,77 +257,6 @@ class _Vowpal:
         self.model.finish_example(example)
         self.model.finish()
         return kept * abs(predicted)
-
-
-def surprise_svd(problem: Any, options: Options) -> Any:
-    """Surprise's SGD on factors (Hug 2020), row by row, of half the squared error: there the step doubles.
-
-    It starts from normal factors of the variance of ours. What it reads are tuples, in Python, made here.
-    """
-    import surprise
-
-    order = np.argsort(problem.rows, kind="stable")
-    ends = np.cumsum(problem.row_degrees)[:-1]
-    parts = (np.split(array[order], ends) for array in (problem.columns, problem.values))
-    by_row = {
-        row: list(zip(columns.tolist(), values.tolist(), strict=True))
-        for row, (columns, values) in enumerate(zip(*parts, strict=True))
-    }
-    shape, scale = (problem.n_rows, problem.n_columns), (problem.values.min(), problem.values.max())
-    data = surprise.Trainset(by_row, {}, *shape, problem.n_examples, scale, {}, {})  # SVD reads rows alone
-    own: dict[str, Any] = {"n_factors": problem.rank, "biased": False, "reg_all": 0.0}
-    own |= {"init_std_dev": problem.spread / math.sqrt(3.0), "random_state": options.seed}
-    if options.step_size is not None:
-        own["lr_all"] = 2.0 * options.step_size
-
-    def fit(epochs: int) -> np.ndarray:
-        model = surprise.SVD(n_epochs=epochs, **own).fit(data)
-        return np.concatenate([model.pu, model.qi])
-
-    return fit
-
-
-class _Entries(ctypes.Structure):
-    """`mf_problem` of LIBMF's header."""
-
-    _fields_ = (("m", ctypes.c_int), ("n", ctypes.c_int), ("nnz", ctypes.c_longlong), ("R", ctypes.c_void_p))
-
-
-def libmf(problem: Any, options: Options) -> Any:
-    """LIBMF: blocks of the matrix that share no row or column side by side (Chin et al. 2015), in float32.
-
-    Steps are its own, for each coordinate by the gradients it has had, from LIBMF's 0.1; so is the start,
-    whatever the seed. A fit begins with a copy of the entries, which it permutes and sorts into blocks. It is
-    called through LIBMF's own C interface: the package's `fit` puts indices into float32 and frees nothing.
-    """
-    from libmf import mf
-
-    train, free = mf.mf.mf_train, mf.mf.mf_destroy_model
-    train.argtypes, train.restype = (ctypes.POINTER(_Entries), mf.MFParam), ctypes.POINTER(mf.MFModel)
-    free.argtypes, free.restype = (ctypes.POINTER(train.restype),), None
-    entries = np.empty(problem.n_examples, [("u", np.int32), ("v", np.int32), ("r", np.float32)])
-    entries["u"], entries["v"], entries["r"] = problem.rows, problem.columns, problem.values
-    shape = problem.n_rows, problem.n_columns
-    data = _Entries(*shape, problem.n_examples, entries.ctypes.data)
-    own: dict[str, Any] = {
-        "fun": mf.P_L2_MFR,
-        "k": problem.rank,
-        "eta": 0.1,
-        "quiet": True,
-        "copy_data": True,
-    }
-    own |= {"nr_threads": options.workers, "nr_bins": max(20, 2 * options.workers + 1)}  # 20 by default
-    unseen = np.concatenate([problem.row_degrees, problem.column_degrees]) == 0
-
-    def fit(epochs: int) -> np.ndarray:
-        model = train(data, mf.MFParam(nr_iters=epochs, **own))
-        sides = zip((model.contents.P, model.contents.Q), shape, strict=True)
-        found = np.concatenate([np.ctypeslib.as_array(side, (size, problem.rank)) for side, size in sides])
-        free(model)
-        found[unseen] = 0.0  # nan there
-        return found + 0 * entries["r"][0]  # keeps the entries
-
-    return fit
 
 
 CLASSIFIERS = LINEAR[:2]
