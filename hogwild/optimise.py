@@ -103,6 +103,8 @@ def minimize(
         (Niu et al. 2011, eq. 2.3); or each for all weights, by a common factor that is kept apart from them
         (`hogwild.steps.Shrinking`). On average over the examples that is the same gradient. The factor saves
         a look-up for each entry, and an example that the hinge loss is content with then writes nothing.
+        Workers that share weights take their paces for equal: where the factor is small within a pass and
+        cores are not equally fast, that is a bias. Weights of features that no example has shrink, too.
         ``"scaled"`` is for the method `sgd`, not for the backend `pool`, nor with ``instrument``.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
@@ -307,7 +309,7 @@ class _Run:
             return [first, last]
         passes = first / self._problem.n_examples, (last - first) / self._problem.n_examples
         rate = step_at(in_epoch(self._step, epoch), epoch + passes[0])  # which does not grow
-        parts = math.ceil(self._step.strength * rate * passes[1] / _MOST_SHRINKAGE)
+        parts = math.ceil(min(self._step.strength * rate * passes[1] / _MOST_SHRINKAGE, last - first))
         return [first + bound for bound in _bounds(last - first, max(parts, 1), self._batch_size)]
 
     def _train(self, epoch: int, first: int, last: int) -> None:

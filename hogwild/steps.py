@@ -79,6 +79,7 @@ class Fading(NamedTuple):
     power: float
 
 
+_STEADY = 1e-12  # a decay below it: 1 + decay would lose most of its digits
 StepRule = StepSize | Shrinking
 KernelStep = Constant | Hyperbola | Fading
 
@@ -158,6 +159,8 @@ def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | Hy
 
 
 def _fading(step: Shrinking, epoch: int, pace: int, ahead: float) -> Fading:
+    if isinstance(step.step, InverseTime) and step.step.decay < _STEADY:
+        step = step._replace(step=Constant(step.step.initial))
     rule = _plain(step.step, epoch, pace, ahead)
     if isinstance(step.step, InverseTime):  # elapsed: log(1 + decay * time)
         power = step.strength * step.step.initial / step.step.decay

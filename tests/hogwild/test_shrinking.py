@@ -308,6 +308,19 @@ def test_weights_may_shrink_by_any_factor_in_one_pass(dtype: Any, l2: float) -> 
     assert scaled(case, step_size=0.05, epochs=1).status == "ok"
 
 
+@pytest.mark.parametrize("decay", [1e-13, 1e-17])
+def test_a_step_that_hardly_decays_shrinks_as_a_constant_one(decay: float) -> None:
+    case = problem(l2=2.0)
+    steady, decaying = (scaled(case, step_size=step, epochs=2) for step in (0.1, InverseTime(0.1, decay)))
+    np.testing.assert_allclose(decaying.weights, steady.weights, rtol=1e-9)
+
+
+def test_an_absurd_penalty_is_a_divergence_or_nothing_left() -> None:
+    for l2 in (1e12, 1e300):
+        result = scaled(problem("hinge", l2=l2), epochs=2, step_size=0.1)
+        assert np.isfinite(result.weights).all()
+
+
 def distance(name: str, penalty: str, batch_size: int = 1) -> float:
     case = problem(name, l2=3.0, examples=60)
     case.solve()
