@@ -31,7 +31,7 @@ from hogwild.linear import NoPenalty, relabelled, spread
 from hogwild.policies import PADDING, Padded, Private, combined, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
-from hogwild.replicas import adding, every, replicated
+from hogwild.replicas import Replicated, adding, every, replicated
 from hogwild.result import Checkpoint, Result, Status
 from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import Shrinking, as_step, in_epoch, step_at
@@ -105,7 +105,8 @@ def minimize(
         a look-up for each entry, and an example that the hinge loss is content with then writes nothing.
         Workers that share weights take their paces for equal: where the factor is small within a pass and
         cores are not equally fast, that is a bias. Weights of features that no example has shrink, too.
-        ``"scaled"`` is for the method `sgd`, not for the backend `pool`, nor with ``instrument``.
+        ``"scaled"`` is for the method `sgd`, not for the backends `pool` and `hogwild_hot_replicated`, and
+        not with ``instrument``.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional
@@ -316,7 +317,8 @@ class _Run:
         left = self._limits.time_limit - self._train_seconds
         began, step = time.perf_counter(), self._step
         if isinstance(step, Shrinking) and step.scale < _SMALL_SCALE:
-            self._team.weights[...] *= step.scale
+            with np.errstate(invalid="ignore"):  # what has exploded
+                self._team.weights[...] *= step.scale
             self._step = step._replace(logarithm=0.0)
         self._train_seconds += time.perf_counter() - began
         seconds, reports = self._team.run(Segment(self._step, epoch, first, last, left))
@@ -327,6 +329,8 @@ class _Run:
         self.cpu_seconds += [report.cpu_seconds for report in reports]
         if isinstance(self._step, Shrinking):
             self._step = self._step.after(epoch, self._passes)
+            if isinstance(self._team.policy, Replicated):  # what replicas share has no scale
+                self._step = self._step._replace(logarithm=0.0)
 
     @property
     def _passes(self) -> float:
@@ -338,7 +342,8 @@ class _Run:
         """Return the weights that count, while the workers are at rest and nobody races with it."""
         weights = np.array(combined(self._team.policy, self._team.weights))
         if isinstance(self._step, Shrinking):
-            weights *= weights.dtype.type(self._step.scale)
+            with np.errstate(invalid="ignore"):
+                weights *= weights.dtype.type(self._step.scale)
         return self._problem.settle(weights)
 
     def _evaluate(self) -> Checkpoint:

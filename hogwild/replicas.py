@@ -12,7 +12,7 @@ from hogwild.atomics import fetch_add, load, ticks
 from hogwild.compiling import compiled
 from hogwild.kernels import run_part, size_of
 from hogwild.policies import LINE, acquire, combined, laid_out, placed, release, renew, retire
-from hogwild.steps import step_at
+from hogwild.steps import log_scale_at, restarted, step_at
 from hogwild.updates import count
 
 SHORTEST, LONGEST = 16, 65_536  # updates from merge to merge
@@ -21,6 +21,7 @@ MERGES = 8  # of a worker in an epoch, at least
 _SMALLEST = 64  # updates taken at once
 _LOCK, _NEXT = 0, LINE  # cells of all workers: the lock of the shared weights, the next position
 _LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
+_RATE, _SHRUNK = 0, 1  # of its rates: the step size, the logarithm of the scale of its replica
 
 
 class Replicated(NamedTuple):
@@ -31,6 +32,9 @@ class Replicated(NamedTuple):
     others moved meanwhile counts s times: ``own + s (shared − base)``. Where s is 1, that is the sum of the
     moves; where the replicas have settled within a period, s is 0, and what both corrected is corrected once.
     What this worker has not touched is as the others left it.
+
+    Where updates shrink all weights by a common factor (`hogwild.steps.Shrinking`), a replica has a scale of
+    its own, by this worker's updates since its last merge, which takes it up: what is shared has none.
     """
 
     shared: Any  # of shape (n_weights,), these four
@@ -38,7 +42,7 @@ class Replicated(NamedTuple):
     base: Any  # the shared weights as this worker last saw them
     curvature: Any  # of the objective along each coordinate
     cells: Any  # int64: those of all workers, then those of each
-    rates: Any  # float64: the step size of each worker
+    rates: Any  # float64: the step size of each worker, and the scale of its replica
     adapts: bool  # the period, so that merges take their share of the time
     longest: int  # period
     worker: int
@@ -114,6 +118,7 @@ def run_periods(
     period. Merges are outside the loop over updates: inside, every update paid for the call.
     """
     cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE
+    mine = policy.worker * LINE
     size, examples, performed = size_of(kind), count(problem), 0
     while performed < order.size:
         left = end - begin - load(cells, _NEXT)
@@ -126,8 +131,11 @@ def run_periods(
         stop = min(position + length, end)
         if position >= stop:
             break
-        policy.rates[policy.worker * LINE] = step_at(step, epoch + position / examples)
-        run_part(kind, problem, sampling, delay, step, weights, epoch, position, stop, order, room)
+        passes = epoch + position / examples
+        rule = restarted(step, passes, policy.rates[mine + _SHRUNK])
+        policy.rates[mine + _RATE] = step_at(step, passes)
+        run_part(kind, problem, sampling, delay, rule, weights, epoch, position, stop, order, room)
+        policy.rates[mine + _SHRUNK] = log_scale_at(rule, epoch + stop / examples)
         performed += stop - position
         cells[at + _LEFT] -= stop - position
         if cells[at + _LEFT] <= 0:
@@ -144,23 +152,25 @@ def _(policy):
 @compiled
 def merge(policy: Any) -> None:
     """Merge a worker's replica and the shared weights."""
-    at = (policy.worker + 2) * LINE
+    at, mine = (policy.worker + 2) * LINE, policy.worker * LINE
     updates = policy.cells[at + _PERIOD] - policy.cells[at + _LEFT]
     shared, own, base, curvature = policy.shared, policy.own, policy.base, policy.curvature
     one = shared.dtype.type(1)
-    quarter = shared.dtype.type(policy.rates[policy.worker * LINE] * updates / 4)
+    quarter = shared.dtype.type(policy.rates[mine + _RATE] * updates / 4)
+    scale = shared.dtype.type(np.exp(policy.rates[mine + _SHRUNK]))
     acquire(policy.cells, _LOCK)
     for coordinate in range(shared.size):
         # (1 - x/4)^4 is at most exp(-x), close to it, and a few instructions that vectorise
         left = max(one - quarter * curvature[coordinate], one - one)
         left *= left
         ours, before = own[coordinate], base[coordinate]
-        now = ours + (one if ours == before else left * left) * (shared[coordinate] - before)
+        now = scale * ours + (scale if ours == before else left * left) * (shared[coordinate] - before)
         shared[coordinate] = now
         own[coordinate] = now
         base[coordinate] = now
     release(policy.cells, _LOCK)
     policy.cells[at + _LEFT] = policy.cells[at + _PERIOD]
+    policy.rates[mine + _SHRUNK] = 0.0
 
 
 @compiled

@@ -67,8 +67,7 @@ class Shrinking(NamedTuple):
     def after(self, epoch: int, passes: float) -> "Shrinking":
         """Return the rule that knows the scale after so many passes, within an epoch or at its end."""
         rule = _fading(self, epoch, 1, 0.0)
-        logarithm = rule.start - rule.power * elapsed(rule.step, passes)
-        return self._replace(since=passes, logarithm=float(logarithm))
+        return self._replace(since=passes, logarithm=float(log_scale_at(rule, passes)))
 
 
 class Fading(NamedTuple):
@@ -131,7 +130,37 @@ def _(step, passes):
 
 @scale_at.of(Fading)
 def _(step, passes):
-    return np.exp(step.start - step.power * elapsed(step.step, passes))
+    return np.exp(log_scale_at(step, passes))
+
+
+@generic
+def log_scale_at(step: Any, passes: Any) -> Any:
+    """Return the logarithm of `scale_at`."""
+
+
+@log_scale_at.of(Constant, Hyperbola)
+def _(step, passes):
+    return 0.0
+
+
+@log_scale_at.of(Fading)
+def _(step, passes):
+    return step.start - step.power * elapsed(step.step, passes)
+
+
+@generic
+def restarted(step: Any, passes: Any, logarithm: Any) -> Any:
+    """Return the same rule with the scale that has this logarithm after a number of passes."""
+
+
+@restarted.of(Constant, Hyperbola)
+def _(step, passes, logarithm):
+    return step
+
+
+@restarted.of(Fading)
+def _(step, passes, logarithm):
+    return Fading(step.step, logarithm + step.power * elapsed(step.step, passes), step.power)
 
 
 def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> KernelStep:
