@@ -35,7 +35,7 @@ def classes(*modules):
 BENCHMARKS = classes(completion, ratios, starting, training)
 
 
-RATIOS = ("OverSerial", "OverSklearn", "OverMemory")
+RATIOS = ("OverSerial", "OverSklearn", "OverMemory", "ScaledPenalty")
 
 
 @pytest.fixture(autouse=True)
