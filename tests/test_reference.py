@@ -72,7 +72,9 @@ def test_the_time_left_is_about_what_is_told_after_a_third_of_the_run(
 ) -> None:
     specs = spec.find([], "full")
     took = run.trials.set_index("trial").sort_values("started_at")["total_seconds"]
-    planned = [trial for trial in plan.make(specs, run.cores) if trial.key in took.index]
+    planned = plan.make(specs, run.cores)
+    if any(trial.key not in took.index for trial in planned):
+        pytest.skip("a spec was edited since this run, so what is told is about another one")
     keys = {trial.key: trial for trial in planned}
     took = took[took.index.isin(keys)]  # without the replicates that were added
     assert len(took) > 1_000
