@@ -122,7 +122,7 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
             updates += done
             if not taken:
                 position = until
-            elif done == 0:
+            elif done < scratch.order.size:  # nothing is left to take
                 break
     finally:
         if retires(plan.policy):
