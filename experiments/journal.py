@@ -50,7 +50,8 @@ TRIAL_COLUMNS = tuple(
     staleness_mean staleness_99 staleness_largest staleness_length_correlation
     lost_share collision_rate expected_collision_rate wait_share
     build_seconds total_seconds started_at environment
-    load_average spin_speed spin_efficiency steal_share spin_tests reading_seconds attempts disturbed
+    load_average spin_speed spin_efficiency steal_share starved_share
+    spin_tests reading_seconds attempts disturbed
     """.split()
 )
 CHECKPOINT_COLUMNS = tuple(

@@ -29,6 +29,7 @@ from hogwild.work import pin, usable_cores
 FREE_CORES = 0.95  # what all cores must do of the work that they do when they are free
 FULL_SPEED = 0.85  # what one core must reach of the best speed that this process has seen of it
 STEAL_LIMIT = 0.02  # what the hypervisor may take of the cores' time
+STARVED_LIMIT = 0.05  # of their time workers may be ready to run but without a core
 TURBO = 0.7  # cores run slower when all of them run, but not slower than this: such cores are not free
 SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 250_000  # of a lone core, less than 1 ms
 TOGETHER = 4  # times as many of all cores
@@ -107,6 +108,13 @@ def disturbance(before: Reading, after: Reading) -> tuple[float, str]:
     if not reason and throttled > 0:
         reason = f"the container's CPU quota held the trial up for {throttled:.3g} s (limit 0 s)"
     return share, reason or _unquiet(after, "after the trial")
+
+
+def starvation(share: float) -> str:
+    """Say that workers had no core for this share of their time; nothing if it is within the limit."""
+    if share > STARVED_LIMIT:  # a nan, where nobody counted, is not above
+        return f"workers had no core for {100 * share:.1f} % of their time (limit {100 * STARVED_LIMIT:g} %)"
+    return ""
 
 
 def _unquiet(reading: Reading, when: str) -> str:

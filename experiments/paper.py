@@ -82,6 +82,7 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
                 "cores": f"{machine.FREE_CORES:g}",
                 "speed": f"{machine.FULL_SPEED:g}",
                 "steal": f"{100 * machine.STEAL_LIMIT:g} %",
+                "starved": f"{100 * machine.STARVED_LIMIT:g} %" if "starved_share" in trials else "",
             },
             "repeated": str(int((trials["attempts"] > 1).sum())),
             "disturbed": tables.disturbed(trials) or "none was",

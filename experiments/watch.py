@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +20,14 @@ class Watch:
     def __init__(self) -> None:
         self.last: machine.Reading | None = None
 
-    def around(self, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
-        """Do work while the machine is quiet, again where it was disturbed; return it, and its columns."""
+    def around(
+        self, work: Callable[[], Any], starved: Callable[[Any], float] = lambda result: math.nan
+    ) -> tuple[Any, dict[str, Any]]:
+        """Do work while the machine is quiet, again where it was disturbed; return it, and its columns.
+
+        ``starved`` tells for which share of their time workers were ready to run but had no core, nan where
+        nobody knows.
+        """
         attempts, reason = 0, "not tried yet"
         while reason and attempts < ATTEMPTS:
             attempts += 1
@@ -31,11 +38,14 @@ class Watch:
             after, _, more = _reading(AFTER)
             self.last = after
             steal_share, reason = machine.disturbance(before, after)
+            starved_share = starved(result)
+            reason = reason or machine.starvation(starved_share)
         return result, {
             "load_average": before.load_average,
             "spin_speed": min(before.spin_speed, after.spin_speed),
             "spin_efficiency": min(before.spin_efficiency, after.spin_efficiency),
             "steal_share": steal_share,
+            "starved_share": starved_share,
             "spin_tests": tests,
             "reading_seconds": cost + more,
             "attempts": attempts,

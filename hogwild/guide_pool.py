@@ -4,6 +4,7 @@ Kept as the baseline that the tutorial's readers run. The gradient and the thres
 kernels.
 """
 
+import math
 import multiprocessing
 import threading
 import time
@@ -159,7 +160,7 @@ class PoolTeam:
         pending.get()
         finished = time.perf_counter_ns()
         reports = [
-            Report(int(done), float(cpu), finished)
+            Report(int(done), float(cpu), math.nan, finished)
             for done, cpu in zip(self._updates - updates, self._cpu_seconds - cpu_seconds, strict=True)
         ]
         return (finished - begin) * 1e-9, reports

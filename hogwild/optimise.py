@@ -1,7 +1,5 @@
-"""`minimize`: the set-up, the loop over segments, the clocks and the stopping rules."""
+"""`minimize`: its arguments and the set-up of a run."""
 
-import gc
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -28,20 +26,18 @@ from hogwild.dual import dual_rows
 from hogwild.hot import hot_first
 from hogwild.instruments import instrumented, observations
 from hogwild.linear import NoPenalty, relabelled, spread
-from hogwild.policies import PADDING, Padded, Private, combined, laid_out
+from hogwild.policies import PADDING, Padded, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
-from hogwild.replicas import Replicated, adding, every, replicated
-from hogwild.result import Checkpoint, Result, Status
+from hogwild.replicas import adding, every, replicated
+from hogwild.result import Checkpoint, Result
 from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
-from hogwild.steps import Shrinking, as_step, in_epoch, step_at
-from hogwild.work import Plan, Segment, block_size, plan_for, usable_cores, warm_up
+from hogwild.steps import Shrinking, as_step
+from hogwild.training import Training, bounds_of
+from hogwild.work import Plan, block_size, plan_for, usable_cores, warm_up
 
-DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 METHODS = ("sgd", "sdca")
 DEFAULT_STEP = 0.1
-_SMALL_SCALE = 2.0**-20  # below it the stored weights are made the weights: they would overflow one day
-_MOST_SHRINKAGE = 20.0  # logarithm of a factor that workers may apply before that is looked at again
 
 
 def minimize(
@@ -243,8 +239,8 @@ def minimize(
         _, team = assemble(backend, workers)
     setup_seconds = time.perf_counter() - begin
     try:
-        run = _Run(problem, team, workers, rule, limits, batch_size)
-        run.go(_bounds(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
+        run = Training(problem, team, workers, rule, limits, batch_size)
+        run.go(bounds_of(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
         observed = parallel = None
         if isinstance(team.policy, ConflictFree):
             parallel = parallel_share(team.policy, int(run.updates.sum()))
@@ -264,142 +260,7 @@ def minimize(
         compile_seconds=compile_seconds,
         updates=tuple(run.updates.tolist()),
         cpu_seconds=tuple(run.cpu_seconds.tolist()),
+        starved_seconds=tuple(run.starved_seconds.tolist()),
         observations=observed,
         parallel_share=parallel,
     )
-
-
-class _Run:
-    """The state of a run between segments."""
-
-    def __init__(
-        self, problem: Problem, team: Any, workers: int, step: Any, limits: Limits, batch_size: int
-    ) -> None:
-        self._problem, self._team, self._step, self._limits = problem, team, step, limits
-        self._batch_size = batch_size
-        self.history: list[Checkpoint] = []
-        self.status, self.message = Status.OK, "all epochs done"
-        self.sound_weights = self._weights()
-        self.updates: np.ndarray = np.zeros(workers, np.int64)
-        self.cpu_seconds: np.ndarray = np.zeros(workers)
-        self._train_seconds = self._eval_seconds = 0.0
-        self._too_much = math.inf
-
-    def go(self, bounds: list[int], callback: Callable[[Checkpoint], Any]) -> None:
-        """Run the epochs, evaluating at the given positions of each, until a stopping rule holds."""
-        self._begin = time.perf_counter()
-        callback(self._evaluate())
-        self._too_much = DIVERGENCE_FACTOR * max(self._problem.objective_at_zero, self.history[0].objective)
-        collecting = gc.isenabled()
-        for epoch in range(self._limits.epochs):
-            for first, last in itertools.pairwise(bounds):
-                gc.disable()  # a collection of the caller's objects is not training
-                try:
-                    for part in itertools.pairwise(self._stops(epoch, first, last)):
-                        self._train(epoch, *part)
-                finally:
-                    if collecting:
-                        gc.enable()
-                callback(self._evaluate())
-                if self._is_over(epoch, len(bounds) - 1):
-                    return
-
-    def _stops(self, epoch: int, first: int, last: int) -> list[int]:
-        """Return the positions between which no more than `_MOST_SHRINKAGE` is to be expected."""
-        if not isinstance(self._step, Shrinking):
-            return [first, last]
-        passes = first / self._problem.n_examples, (last - first) / self._problem.n_examples
-        rate = step_at(in_epoch(self._step, epoch), epoch + passes[0])  # which does not grow
-        parts = math.ceil(min(self._step.strength * rate * passes[1] / _MOST_SHRINKAGE, last - first))
-        return [first + bound for bound in _bounds(last - first, max(parts, 1), self._batch_size)]
-
-    def _train(self, epoch: int, first: int, last: int) -> None:
-        left = self._limits.time_limit - self._train_seconds
-        began, step = time.perf_counter(), self._step
-        if isinstance(step, Shrinking) and step.scale < _SMALL_SCALE:
-            with np.errstate(invalid="ignore"):  # what has exploded
-                self._team.weights[...] *= step.scale
-            self._step = step._replace(logarithm=0.0)
-        self._train_seconds += time.perf_counter() - began
-        seconds, reports = self._team.run(Segment(self._step, epoch, first, last, left))
-        self._train_seconds += seconds
-        self.updates = np.array([report.updates for report in reports]) + (
-            self.updates if self.updates.size else 0
-        )
-        self.cpu_seconds += [report.cpu_seconds for report in reports]
-        if isinstance(self._step, Shrinking):
-            self._step = self._step.after(epoch, self._passes)
-            if isinstance(self._team.policy, Replicated):  # what replicas share has no scale
-                self._step = self._step._replace(logarithm=0.0)
-
-    @property
-    def _passes(self) -> float:
-        """Passes over the data that all updates so far are."""
-        copies = len(self._team.weights) if isinstance(self._team.policy, Private) else 1
-        return float(self.updates.sum() / self._problem.n_examples / copies)
-
-    def _weights(self) -> np.ndarray:
-        """Return the weights that count, while the workers are at rest and nobody races with it."""
-        weights = np.array(combined(self._team.policy, self._team.weights))
-        if isinstance(self._step, Shrinking):
-            with np.errstate(invalid="ignore"):
-                weights *= weights.dtype.type(self._step.scale)
-        return self._problem.settle(weights)
-
-    def _evaluate(self) -> Checkpoint:
-        begin = time.perf_counter()
-        weights = self._weights()
-        objective = self._problem.objective(weights)
-        errors = self._problem.weight_errors(weights)
-        if objective <= self._too_much:
-            self.sound_weights = weights
-        now = time.perf_counter()
-        self._eval_seconds += now - begin
-        done = int(self.updates.sum())
-        checkpoint = Checkpoint(
-            self._passes,
-            done,
-            self._train_seconds,
-            self._eval_seconds,
-            now - self._begin,
-            objective,
-            self._problem.suboptimality(objective),
-            *errors,
-        )
-        self.history.append(checkpoint)
-        return checkpoint
-
-    def _is_over(self, epoch: int, segments: int) -> bool:
-        """Apply the stopping rules after a checkpoint; set status and message where one holds."""
-        now, limits = self.history[-1], self._limits
-        if not now.objective <= self._too_much:
-            self.status = Status.DIVERGED
-            start = self.history[0].objective
-            self.message = (
-                f"diverged in epoch {epoch + 1}: objective {start:.3g} at first, {now.objective:.3g} now"
-            )
-            return True
-        if limits.target is not None and now.suboptimality <= limits.target:
-            self.message = f"reached the target suboptimality {limits.target:g} after {now.epoch:g} epochs"
-            return True
-        if limits.tolerance is not None and len(self.history) > segments:
-            before = self.history[-1 - segments].objective
-            if before - now.objective < limits.tolerance * abs(before):
-                self.message = (
-                    f"an epoch lowered the objective by less than the tolerance {limits.tolerance:g}"
-                )
-                return True
-        if self._train_seconds >= limits.time_limit:
-            self.status, self.message = (
-                Status.TIMEOUT,
-                f"the time limit of {limits.time_limit:g} s of training has passed",
-            )
-            return True
-        return False
-
-
-def _bounds(examples: int, evaluations: int, batch_size: int) -> list[int]:
-    """Return the positions of an epoch at which it is evaluated: about equal parts, whole batches."""
-    batches = -(-examples // batch_size)
-    marks = {min(batches * part // evaluations * batch_size, examples) for part in range(evaluations + 1)}
-    return sorted(marks)

@@ -15,9 +15,9 @@ from hogwild.policies import LINE, acquire, combined, laid_out, placed, release,
 from hogwild.steps import log_scale_at, restarted, step_at
 from hogwild.updates import count
 
-SHORTEST, LONGEST = 16, 65_536  # updates from merge to merge
+SHORTEST, FIRST, LONGEST = 16, 1_024, 65_536  # updates from merge to merge
 MERGE_SHARE = 0.05  # of a worker's time, for merges, where the period adapts
-MERGES = 8  # of a worker in an epoch, at least
+MERGES = 2  # of a worker in an epoch, at least, beside the one at its end
 _SMALLEST = 64  # updates taken at once
 _LOCK, _NEXT = 0, LINE  # cells of all workers: the lock of the shared weights, the next position
 _LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
@@ -60,7 +60,7 @@ def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
     curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
     longest = max(SHORTEST, min(LONGEST, problem.n_examples // (MERGES * workers)))
     policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, longest, 0)
-    return every(policy, SHORTEST)._replace(adapts=True)
+    return every(policy, min(FIRST, longest))._replace(adapts=True)
 
 
 def every(policy: Replicated, updates: int) -> Replicated:

@@ -71,6 +71,9 @@ class Result:
         The part of it that compiled kernels, or loaded them from the cache.
     updates, cpu_seconds : tuple
         Examples processed and CPU seconds used by each worker.
+    starved_seconds : tuple
+        Seconds in which each worker was ready to run but had no core, nan where nobody tells (`pool`, or
+        another system than Linux).
     observations : Observations or None
         What an instrumented run saw (`hogwild.instruments`).
     parallel_share : float or None
@@ -88,6 +91,7 @@ class Result:
     compile_seconds: float
     updates: tuple[int, ...]
     cpu_seconds: tuple[float, ...]
+    starved_seconds: tuple[float, ...] = ()
     observations: Observations | None = None
     reason: str = ""
     parallel_share: float | None = None

@@ -29,6 +29,7 @@ from hogwild.work import (
     STOP,
     Plan,
     Report,
+    RunQueue,
     Segment,
     perform,
     pin,
@@ -76,21 +77,24 @@ class CallerTeam:
         self.weights, self.policy = plan.weights, plan.policy
         self._plan = plan_for(plan, 0)
         self._core, self._flags, self._scratch = cores[0], np.zeros(1, np.int64), scratch_for(plan)
+        self._queue = RunQueue()
 
     def run(self, segment: Segment) -> tuple[float, list[Report]]:
         """Perform a segment."""
         allowed = usable_cores()
         pin(self._core)
         try:
-            begin = time.perf_counter_ns()
+            starved, begin = self._queue.seconds(), time.perf_counter_ns()
             report = perform(self._plan, 0, segment, self._flags, self._scratch)
+            starved = self._queue.seconds() - starved
         finally:
             if self._core is not None and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, allowed)
-        return (report.finished - begin) * 1e-9, [report]
+        return (report.finished - begin) * 1e-9, [report._replace(starved_seconds=starved)]
 
     def close(self) -> None:
-        """Do nothing."""
+        """Let go of what the system tells."""
+        self._queue.close()
 
 
 @compiled
@@ -109,6 +113,7 @@ def serve(
     plan: Plan, worker: int, connection: Connection, flags: Any, core: int | None, step: StepRule
 ) -> None:
     """Perform and report the segments that arrive on a connection until it closes."""
+    queue = RunQueue()
     try:
         pin(core)
         plan = plan_for(plan, worker)
@@ -118,16 +123,20 @@ def serve(
         connection.send(None)
         while (order := connection.recv()) is not None:
             ticket, segment = order
+            starved = queue.seconds()
             flags[_READY + worker * _LINE] = ticket
             while not spin_until(flags, _GO, ticket, _SPINS_PER_LOOK):
                 if flags[STOP]:
                     return
-            connection.send(perform(plan, worker, segment, flags, scratch))
+            report = perform(plan, worker, segment, flags, scratch)
+            connection.send(report._replace(starved_seconds=queue.seconds() - starved))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the owner is gone
     except BaseException:
         with contextlib.suppress(OSError):
             connection.send(traceback.format_exc())
+    finally:
+        queue.close()
 
 
 class _CrewTeam:

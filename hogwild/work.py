@@ -1,5 +1,7 @@
 """What one worker does, whoever it is: its share of a segment of an epoch, block by block."""
 
+import contextlib
+import math
 import os
 import time
 from typing import Any, NamedTuple
@@ -55,6 +57,7 @@ class Report(NamedTuple):
 
     updates: int
     cpu_seconds: float
+    starved_seconds: float  # ready to run, but without a core; nan where the system does not tell
     finished: int  # time.perf_counter_ns, the same clock in every process of a machine
 
 
@@ -127,7 +130,7 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     finally:
         if retires(plan.policy):
             retire_worker(plan.policy)
-    return Report(updates, time.thread_time() - cpu, time.perf_counter_ns())
+    return Report(updates, time.thread_time() - cpu, math.nan, time.perf_counter_ns())
 
 
 def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> int:
@@ -156,6 +159,27 @@ def warm_up(plan: Plan, step: StepRule) -> float:
     if retires(plan.policy):
         retire_worker(alone(plan.policy))
     return time.perf_counter() - begin
+
+
+class RunQueue:
+    """How long the thread that made this has been ready to run but had no core, where Linux tells."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        if self._file is None:
+            return math.nan
+        return int(os.pread(self._file, 100, 0).split()[1]) * 1e-9
+
+    def close(self) -> None:
+        """Close the system's file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def usable_cores() -> list[int]:

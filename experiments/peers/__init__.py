@@ -20,7 +20,8 @@ import numpy as np
 
 from experiments.peers.factors import Stuck
 from experiments.peers.registry import LINEAR, PEERS, Options
-from hogwild.optimise import DIVERGENCE_FACTOR, Checkpoint, Result, Status
+from hogwild.result import Checkpoint, Result, Status
+from hogwild.training import DIVERGENCE_FACTOR
 from hogwild.work import pin, usable_cores
 
 # Ours under a second name: a pipeline that can tell these two apart measures something else than backends.

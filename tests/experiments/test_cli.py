@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from experiments import environment, machine, runner
 from experiments.cli import FAILED_TRIALS, app
-from experiments.runner import Outcome
+from experiments.execution import Outcome
 
 SPEC = """
 question = "Does the command line work?"

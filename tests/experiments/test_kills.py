@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from experiments import environment, journal, machine, runner, verify
+from experiments.execution import Outcome
 from experiments.plan import Trial
-from experiments.runner import Outcome
-from tests.experiments.test_runner import TRIAL
+from tests.experiments.trials import TRIAL
 
 KILLS = 50
 TRIALS = [replace(TRIAL, replicate=number) for number in range(60)]

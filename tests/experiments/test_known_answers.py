@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import claims, environment, machine, precision, runner, spec, tables
+from experiments.execution import Outcome
 from experiments.plan import Trial
-from experiments.runner import Outcome
 from tests.experiments.test_plan import TRIAL
 
 UPDATES, NONZEROS, EPOCHS = 1_000, 5_000, 10

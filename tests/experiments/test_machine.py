@@ -125,6 +125,11 @@ def test_what_disturbs_a_trial_is_named_with_figure_and_limit(
     assert machine.disturbance(*sides) == (pytest.approx(share), reason)
 
 
+def test_workers_without_a_core_disturb_a_trial_above_the_limit_only() -> None:
+    words = "workers had no core for 5.1 % of their time (limit 5 %)"
+    assert [machine.starvation(share) for share in (math.nan, 0.0, 0.05, 0.051)] == ["", "", "", words]
+
+
 @pytest.mark.parametrize(
     ("change", "quiet"),
     [

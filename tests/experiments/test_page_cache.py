@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hogwild
-from experiments import page_cache, plan, runner, spec
+from experiments import execution, page_cache, plan, spec
 from hogwild.datasets import large_synthetic, save_rows
 from hogwild.problems import LeastSquares
 from hogwild.shared import mapping_of
@@ -95,14 +95,14 @@ def test_a_cold_trial_finds_the_data_out_of_memory_before_each_epoch(
     for trial in trials:
         evicted.clear()
         if (trial.backend, trial.page_cache) == ("hogwild_processes", "cold"):
-            with pytest.raises(runner.Impossible, match="keeps pages"):
-                runner.execute(trial)
+            with pytest.raises(execution.Impossible, match="keeps pages"):
+                execution.execute(trial)
             continue
-        found = runner.execute(trial).columns
+        found = execution.execute(trial).columns
         outcomes[trial.backend, trial.page_cache] = found["objective"]
         assert len(evicted) == (3 * found["attempts"] if trial.page_cache == "cold" else 0)
         assert plan.describe(trial)["page_cache"] == trial.page_cache
     assert outcomes["serial", "cold"] == outcomes["serial", "warm"]
     cold_peer = replace(trials[0], backend="sklearn_sgd", page_cache="cold")
-    with pytest.raises(runner.Impossible, match="sklearn_sgd keeps pages"):
-        runner.execute(cold_peer)
+    with pytest.raises(execution.Impossible, match="sklearn_sgd keeps pages"):
+        execution.execute(cold_peer)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from experiments import peers, plan, runner, spec, tables
+from experiments import execution, peers, plan, spec, tables
 from experiments.peers import factors, registry
 from hogwild import Status, datasets, problems
 from tests.experiments import fake_run
@@ -348,11 +348,11 @@ def test_what_cannot_run_is_a_reason_and_own_steps_are_not_tuned(
     assert sum(trial.purpose == "tune" for trial in trials) == 4 + 2
     for trial in trials:
         if trial.backend == "missing":
-            with pytest.raises(runner.Impossible, match="no_such_module"):
-                runner.execute(trial)
+            with pytest.raises(execution.Impossible, match="no_such_module"):
+                execution.execute(trial)
         if trial.backend == "sklearn_saga":
-            with pytest.raises(runner.Impossible, match="logistic, least_squares, not hinge"):
-                runner.execute(trial)
+            with pytest.raises(execution.Impossible, match="logistic, least_squares, not hinge"):
+                execution.execute(trial)
 
 
 def test_own_steps_need_a_penalty() -> None:
@@ -397,7 +397,7 @@ def test_checking_the_data_counts_where_a_peer_would_do_it_inside_its_fit(tmp_pa
     path.write_text(PLAN.replace('"missing", ', ""))
     trials = plan.make([spec.load(path)], 2)
     checked = {
-        trial.backend: runner.execute(trial).columns["check_seconds"]
+        trial.backend: execution.execute(trial).columns["check_seconds"]
         for trial in trials
         if trial.backend in ("serial", "sklearn_sgd") and trial.purpose == "tune"
     }

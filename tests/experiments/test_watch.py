@@ -46,6 +46,18 @@ def test_a_disturbed_trial_is_done_again(readings: list[Reading]) -> None:
     assert (runs, columns["attempts"], columns["disturbed"]) == (2, 2, "")
 
 
+def test_a_trial_whose_workers_had_no_core_is_done_again(readings: list[Reading]) -> None:
+    readings += [GOOD] * 4
+    shares, runs = iter([0.12, 0.03]), iter("ab")
+    result, columns = watch.Watch().around(lambda: next(runs), lambda result: next(shares))
+    assert (result, columns["attempts"], columns["disturbed"]) == ("b", 2, "")
+    assert columns["starved_share"] == 0.03
+    readings += [GOOD] * 10
+    columns = watch.Watch().around(lambda: None, lambda result: 0.12)[1]
+    assert columns["attempts"] == watch.ATTEMPTS
+    assert columns["disturbed"] == "workers had no core for 12.0 % of their time (limit 5 %)"
+
+
 def test_what_cannot_be_cleared_says_so(readings: list[Reading]) -> None:
     readings += [BAD] * 100
     runs, columns = around(watch.Watch())

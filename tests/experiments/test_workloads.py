@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import hogwild
-from experiments import plan, runner, spec, workloads
+from experiments import execution, plan, spec, workloads
 from experiments.workloads import Workload
 from hogwild.datasets import Dataset
 
@@ -78,7 +78,7 @@ def test_a_trial_of_each_family_has_its_errors_and_tallies(workload: Workload, e
         gradient_delay=1e-7,
         instrument=True,
     )
-    found = runner.execute(trial).columns
+    found = execution.execute(trial).columns
     assert {name for name in ("train_rmse", "test_rmse", "cut") if found[name] is not None} == errors
     assert found["status"] == "ok"
     assert found["lost_share"] < 1e-9

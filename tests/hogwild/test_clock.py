@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import hogwild
-from hogwild import cyclades, delays, kernels, optimise, policies, sampling, teams, work
+from hogwild import cyclades, delays, kernels, optimise, policies, sampling, teams, training, work
 from hogwild.arguments import UNOBSERVED
 from hogwild.compiling import config
 from hogwild.problems import LeastSquares
@@ -62,7 +62,7 @@ class VirtualClock:
 def clock(monkeypatch):
     """Make everything that a run does cost known time; collections become due all the time."""
     clock = VirtualClock()
-    for module in (optimise, teams, work):
+    for module in (optimise, teams, training, work):
         monkeypatch.setattr(module, "time", clock.module())
     perform, scratch_for, evaluate = teams.perform, work.scratch_for, LeastSquares.objective
 

@@ -132,6 +132,7 @@ def test_history_counts_updates_epochs_and_clocks(backend):
     assert last.weight_error_l1 == pytest.approx(np.abs(result.weights - case.true_weights).sum())
     assert len(result.cpu_seconds) == len(result.updates)
     assert all(seconds >= 0 for seconds in result.cpu_seconds)
+    assert len(result.starved_seconds) == len(result.updates)
     assert 0 <= result.compile_seconds <= result.setup_seconds
 
 

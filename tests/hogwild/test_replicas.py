@@ -220,9 +220,11 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
     (policy,), _ = policies(1)
-    assert policy.longest == SHORTEST  # 120 examples
-    large = replicas.replicated(2, problem(examples=3200, features=SIZE))
-    assert large.longest == 200
+    assert policy.longest == 120 / replicas.MERGES  # the examples
+    assert policy.cells[2 * LINE + replicas._PERIOD] == policy.longest
+    large = replicas.replicated(2, problem(examples=6400, features=SIZE))
+    assert large.longest == 3200 / replicas.MERGES
+    assert large.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST
 
 
 def test_what_has_no_replicas_cannot_merge_them() -> None:

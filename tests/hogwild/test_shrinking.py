@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 import hogwild
-from hogwild import choice, optimise, replicas
+from hogwild import choice, optimise, replicas, training
 from hogwild.arguments import derived_seed
 from hogwild.compiling import config
 from hogwild.delays import delay_of
@@ -296,14 +296,14 @@ def test_weights_may_take_up_their_scale_at_any_time(
 
     def run(small: float) -> np.ndarray:
         logarithms.clear()
-        monkeypatch.setattr(optimise, "_SMALL_SCALE", small)
+        monkeypatch.setattr(training, "_SMALL_SCALE", small)
         options: dict[str, Any] = {"step_size": BACKOFF, "epochs": 8, "evaluations_per_epoch": 2}
         result = scaled(
             problem("hinge", l2=40.0, examples=50), backend=backend, workers=workers, seed=2, **options
         )
         return np.asarray(result.weights)
 
-    monkeypatch.setattr(optimise, "Segment", segment)
+    monkeypatch.setattr(training, "Segment", segment)
     never = run(0.0)
     assert min(logarithms) < -10
     assert logarithms == sorted(logarithms, reverse=True)

@@ -1,5 +1,9 @@
 """What each worker does of a segment: its share, and the steps that it takes."""
 
+import math
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +11,8 @@ import scipy.sparse as sp
 import hogwild
 from hogwild.problems import LeastSquares
 from hogwild.steps import Constant, ExponentialBackoff, InverseTime, step_at
-from hogwild.work import Segment, paced, share_of
+from hogwild.work import RunQueue, Segment, paced, share_of, usable_cores
+from tests.hogwild.cases import problem
 
 EXAMPLES = 240
 
@@ -40,3 +45,31 @@ def test_workers_who_share_no_feature_take_the_steps_of_their_time(backend):
     for update in range(EXAMPLES):
         left *= 1 - 2 * 0.01 / (1 + 2.0 * 2 * update / EXAMPLES)
     np.testing.assert_allclose(result.weights, 1 - left, rtol=1e-12)
+
+
+NEIGHBOUR = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print("busy", flush=True)
+while True:
+    pass
+"""
+
+
+@pytest.fixture
+def neighbour():
+    """Keep the core busy that a lone worker is bound to."""
+    command = [sys.executable, "-c", NEIGHBOUR, str(usable_cores()[0])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
+@pytest.mark.skipif(math.isnan(RunQueue().seconds()), reason="the system does not tell")
+@pytest.mark.parametrize("backend", ["serial", "hogwild_threads", "hogwild_processes"])
+def test_a_worker_that_has_to_share_its_core_says_so(neighbour, backend):
+    limits = {"epochs": 100_000, "time_limit": 0.5}
+    result = hogwild.minimize(problem(examples=20_000), backend=backend, workers=1, pin=True, **limits)
+    (ran,), (starved,) = result.cpu_seconds, result.starved_seconds
+    assert starved / (ran + starved) > 0.2  # half, where both are treated alike
