@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from hogwild import checks, losses
 from hogwild.datasets.record import content_hash
-from hogwild.datasets.rows import BLOCK, assembled, blocks_of, counts
+from hogwild.datasets.rows import BLOCK, assembled, blocks_of, counts, looked_through
 from hogwild.graph_cuts import GraphCut
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty, add_squares
 from hogwild.matrix_completion import MatrixCompletion
@@ -280,18 +280,18 @@ def _is_canonical(X: Any) -> bool:
         if (np.diff(pointers[first : first + BLOCK + 1]) < 0).any():
             raise ValueError(f"{shape}: its row pointers decrease")
     used, features = int(pointers[-1]), X.shape[1]
-    descents, zeros = 0, False
+    descents = zeros = 0
     for first in range(0, used, _LOOKED_AT):  # whatever the rows: short ones would each cost calls
         last = min(first + _LOOKED_AT, used)
-        values, indices = X.data[first:last], X.indices[max(first - 1, 0) : last]
-        if indices.min() < 0 or indices.max() >= features:
-            found = f"{indices.min()} to {indices.max()}"
-            raise ValueError(f"{shape}: it has indices of {found}; allowed are 0 to {features - 1}")
-        if not np.isfinite(values).all():
+        found = looked_through(X.indices[max(first - 1, 0) : last], X.data[first:last])
+        if found[0] < 0 or found[1] >= features:
+            raise ValueError(
+                f"{shape}: it has indices of {found[0]} to {found[1]}; allowed are 0 to {features - 1}"
+            )
+        if found[4]:
             raise ValueError("X holds NaN or infinity; all entries must be finite")
-        descents += int(np.count_nonzero(indices[1:] <= indices[:-1]))
-        zeros = zeros or not values.all()
-    return not zeros and descents == _descents_between_rows(pointers, X.indices)
+        descents, zeros = descents + found[2], zeros + found[3]
+    return zeros == 0 and descents == _descents_between_rows(pointers, X.indices)
 
 
 def _descents_between_rows(pointers: np.ndarray, indices: np.ndarray) -> int:

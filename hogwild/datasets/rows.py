@@ -86,6 +86,33 @@ def count(indices: Any, found: Any) -> None:
         found[indices[entry]] += 1
 
 
+@compiled
+def looked_through(indices: Any, values: Any) -> tuple[int, int, int, int, int]:
+    """Look at all entries of CSR rows at once; there is at least one.
+
+    Returns
+    -------
+    least, greatest : int
+        Of the indices.
+    descents : int
+        How many indices are not larger than the one before, between rows, too.
+    zeros, unfinite : int
+        How many values are zero; how many are NaN or infinite.
+    """
+    least = greatest = indices[0]
+    zeros = unfinite = descents = 0
+    for entry in range(indices.size):
+        least = min(least, indices[entry])
+        greatest = max(greatest, indices[entry])
+    following = indices[1:]
+    for entry in range(following.size):
+        descents += following[entry] <= indices[entry]
+    for entry in range(values.size):
+        zeros += values[entry] == 0
+        unfinite += not abs(values[entry]) < np.inf
+    return least, greatest, descents, zeros, unfinite
+
+
 def taken(X: Any, chosen: np.ndarray) -> sparse.csr_array:
     """Return copies of some of the rows, their numbers ascending."""
     parts = []

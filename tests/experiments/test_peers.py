@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from experiments import execution, peers, plan, spec, tables
+from experiments import execution, peers, plan, spec, tables, workloads
 from experiments.peers import factors, registry
 from hogwild import Status, datasets, problems
 from tests.experiments import fake_run
@@ -396,9 +397,26 @@ def test_checking_the_data_counts_where_a_peer_would_do_it_inside_its_fit(tmp_pa
     path = tmp_path / "mine.toml"
     path.write_text(PLAN.replace('"missing", ', ""))
     trials = plan.make([spec.load(path)], 2)
-    checked = {
-        trial.backend: execution.execute(trial).columns["check_seconds"]
-        for trial in trials
-        if trial.backend in ("serial", "sklearn_sgd") and trial.purpose == "tune"
-    }
-    assert checked["serial"] > checked["sklearn_sgd"] == 0
+    serial, peer = (
+        next(trial for trial in trials if trial.backend == name and trial.purpose == "tune")
+        for name in ("serial", "sklearn_sgd")
+    )
+    built = workloads.build(serial.workload)
+    assert built.check_seconds > 0
+    assert (built.count_seconds > 0) == (serial.workload.l2 > 0)
+    touched, scaled = (
+        execution.execute(replace(serial, penalty=penalty)).columns["check_seconds"]
+        for penalty in ("touched", "scaled")
+    )
+    assert touched == built.check_seconds + built.count_seconds
+    assert scaled == built.check_seconds
+    assert execution.execute(peer).columns["check_seconds"] == 0
+
+
+def test_what_is_short_is_timed_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    for long, times in ((1e9, workloads.TIMES), (1e-12, 1)):
+        monkeypatch.setattr(workloads, "LONG_SECONDS", long)
+        done.clear()
+        assert workloads._typical_seconds(lambda: done.append(1)) > 0
+        assert len(done) == times

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hogwild import problems, sparsity
+from hogwild.datasets.rows import looked_through
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
 from tests.hogwild.cases import arrays, problem
 from tests.hogwild.twins import objective_twin, sparsity_twin
@@ -169,6 +170,24 @@ def test_rows_in_any_state_become_canonical(rows, looked_at):
     assert case.degrees.tolist() == (X.toarray() != 0).sum(axis=0).tolist()
     if values.size:
         assert np.shares_memory(case.X.data, values) == given_canonical
+
+
+@given(
+    indices=st.lists(st.integers(-3, 9), min_size=1),
+    values=st.lists(st.sampled_from([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e308])),
+    wide=st.booleans(),
+)
+def test_entries_are_looked_through_as_numpy_does(indices, values, wide):
+    indices = np.array(indices, np.int64 if wide else np.int32)
+    values = np.array(values, np.float64)
+    expected = (
+        indices.min(),
+        indices.max(),
+        np.count_nonzero(indices[1:] <= indices[:-1]),
+        np.count_nonzero(values == 0),
+        np.count_nonzero(~np.isfinite(values)),
+    )
+    assert looked_through(indices, values) == expected
 
 
 def test_curvature_is_the_mean_square_of_runs_of_rows(monkeypatch):
