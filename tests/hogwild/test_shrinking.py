@@ -1,7 +1,6 @@
 """The penalty as a common factor of all weights: against a dense twin, on every backend, for any length."""
 
 import functools
-import itertools
 import math
 import re
 from typing import Any
@@ -9,104 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
 from numba import njit
 
 import hogwild
-from hogwild import choice, optimise, replicas, training
-from hogwild.arguments import derived_seed
+from hogwild import choice, replicas
 from hogwild.compiling import config
 from hogwild.delays import delay_of
 from hogwild.kernels import Singles, run_examples
 from hogwild.linear import NoPenalty
 from hogwild.policies import Unguarded, combined, laid_out, placed, renew
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
-from hogwild.sampling import SAMPLINGS, epoch_key, examples_at
+from hogwild.sampling import SAMPLINGS
 from hogwild.steps import (
     Constant,
-    ExponentialBackoff,
-    Fading,
     InverseTime,
     Shrinking,
-    elapsed,
     in_epoch,
-    scale_at,
-    step_at,
 )
 from hogwild.updates import idle
-from hogwild.work import Segment, paced, share_of
 from tests.hogwild.cases import completion, grid_cut, problem
-from tests.hogwild.twins import slope_twin
-
-STEPS = (Constant(0.05), InverseTime(0.1, 0.7), ExponentialBackoff(0.1, 0.6))
-BACKOFF = ExponentialBackoff(0.05, 0.8)
-COMPILED = [
-    name
-    for name, backend in hogwild.BACKENDS.items()
-    if backend.workers != "pool" and backend.policy != "hot_replicated"
-]
-PARALLEL = [name for name in COMPILED if name != "serial"]
-
-
-def scaled(case: Any, **options: Any) -> Any:
-    return hogwild.minimize(case, penalty="scaled", **options)
-
-
-def rate_twin(step: Any, time: float) -> float:
-    if isinstance(step, InverseTime):
-        return step.initial / (1 + step.decay * time)
-    if isinstance(step, ExponentialBackoff):
-        return float(step.initial * step.factor ** int(time))
-    return float(step.initial)
-
-
-def covered_twin(step: Any, time: float) -> float:
-    """The integral of the step size over the passes so far."""
-    if isinstance(step, InverseTime):
-        return step.initial / step.decay * math.log1p(step.decay * time)
-    if isinstance(step, ExponentialBackoff):
-        whole = int(time)
-        return float(
-            step.initial
-            * (sum(step.factor**epoch for epoch in range(whole)) + (time - whole) * step.factor**whole)
-        )
-    return float(step.initial * time)
-
-
-def epoch_twin(
-    case: Any,
-    step: Any,
-    weights: np.ndarray,
-    order: np.ndarray,
-    epoch: int,
-    batch_size: int = 1,
-    threshold: float = 0.0,
-) -> np.ndarray:
-    """The updates of an epoch, or of its beginning, on dense weights; all of them shrink after each."""
-    X, y, examples = case.X.toarray().astype(np.float64), case.y, case.n_examples
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
-        gradient = np.mean([slope_twin(case.name, X[i] @ weights, y[i]) * X[i] for i in batch], axis=0)
-        gradient[np.abs(gradient) <= threshold] = 0
-        time, later = (epoch + place / examples for place in (begin, begin + len(batch)))
-        weights = weights - rate_twin(step, time) * gradient
-        covered = (covered_twin(step, later) - covered_twin(step, time)) / batch_size  # a batch is one step
-        weights = weights * np.exp(-2 * case.l2 * covered)
-    return weights
-
-
-def order_of(sampling: str, case: Any, seed: int, epoch: int) -> np.ndarray:
-    record = SAMPLINGS[sampling](derived_seed(seed, "order"))
-    key = np.uint64(epoch_key(record.seed, epoch))
-    return np.asarray(examples_at(record, case.n_examples, key, 0, case.n_examples))
-
-
-def twin(case: Any, step: Any, start: np.ndarray, sampling: str, epochs: int, **options: Any) -> np.ndarray:
-    weights = start
-    for epoch in range(epochs):
-        weights = epoch_twin(case, step, weights, order_of(sampling, case, 5, epoch), epoch, **options)
-    return weights
+from tests.hogwild.shrinking import (
+    BACKOFF,
+    PARALLEL,
+    STEPS,
+    scaled,
+    twin,
+)
 
 
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
@@ -281,82 +208,6 @@ def test_several_workers_get_where_one_gets(backend: str) -> None:
     assert reached(backend, 4) < 1.5 * reached("serial", 1) + 0.01
 
 
-@pytest.mark.parametrize(
-    ("backend", "workers"),
-    [("serial", 1), ("hogwild_threads", 1), ("averaging", 1), ("averaging", 3)],
-)
-def test_weights_may_take_up_their_scale_at_any_time(
-    monkeypatch: pytest.MonkeyPatch, backend: str, workers: int
-) -> None:
-    logarithms: list[float] = []
-
-    def segment(step: Any, *rest: Any) -> Segment:
-        logarithms.append(step.logarithm)
-        return Segment(step, *rest)
-
-    def run(small: float) -> np.ndarray:
-        logarithms.clear()
-        monkeypatch.setattr(training, "_SMALL_SCALE", small)
-        options: dict[str, Any] = {"step_size": BACKOFF, "epochs": 8, "evaluations_per_epoch": 2}
-        result = scaled(
-            problem("hinge", l2=40.0, examples=50), backend=backend, workers=workers, seed=2, **options
-        )
-        return np.asarray(result.weights)
-
-    monkeypatch.setattr(training, "Segment", segment)
-    never = run(0.0)
-    assert min(logarithms) < -10
-    assert logarithms == sorted(logarithms, reverse=True)
-    often = run(0.5)
-    assert min(logarithms) >= math.log(0.5)
-    assert logarithms.count(0.0) > 3
-    np.testing.assert_allclose(often, never, rtol=1e-9)
-    np.testing.assert_allclose(run(2.0**-20), never, rtol=1e-9)
-
-
-def far_shrunk(dtype: Any, backend: str = "serial", workers: int = 1) -> tuple[Any, Any]:
-    case, step, epochs = problem("hinge", l2=400.0, dtype=dtype, examples=40), 0.05, 51
-    assert 2 * case.l2 * step * epochs > 2000
-    options: dict[str, Any] = {"step_size": step, "epochs": epochs, "sampling": "as_stored"}
-    result = scaled(case, backend=backend, workers=workers, **options)
-    assert result.status == "ok"
-    assert np.isfinite(result.weights).all()
-    assert result.objective == case.objective(result.weights)
-    return case, result
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-10)])
-def test_weights_that_have_shrunk_to_nothing_many_times_equal_the_twin(dtype: Any, tolerance: float) -> None:
-    case, result = far_shrunk(dtype)
-    expected = twin(case, Constant(0.05), np.zeros(9), "as_stored", 51)
-    np.testing.assert_allclose(result.weights, expected, rtol=tolerance, atol=tolerance * 0.1)
-
-
-@pytest.mark.parametrize("backend", ["hogwild_threads", "replicated", "averaging"])
-def test_with_several_workers_they_stay_sound(backend: str) -> None:
-    far_shrunk(np.float32, backend, 2)
-
-
-@pytest.mark.parametrize(("dtype", "l2"), [(np.float32, 1100.0), (np.float64, 8000.0)])
-def test_weights_may_shrink_by_any_factor_in_one_pass(dtype: Any, l2: float) -> None:
-    """Mean penalties of 0.4 and 2.7: a step of 0.05 is far from too long for them."""
-    case = problem("hinge", l2=l2, dtype=dtype, examples=3000)
-    assert scaled(case, step_size=0.05, epochs=1).status == "ok"
-
-
-@pytest.mark.parametrize("decay", [1e-13, 1e-17])
-def test_a_step_that_hardly_decays_shrinks_as_a_constant_one(decay: float) -> None:
-    case = problem(l2=2.0)
-    steady, decaying = (scaled(case, step_size=step, epochs=2) for step in (0.1, InverseTime(0.1, decay)))
-    np.testing.assert_allclose(decaying.weights, steady.weights, rtol=1e-9)
-
-
-def test_an_absurd_penalty_is_a_divergence_or_nothing_left() -> None:
-    for l2 in (1e6, 1e12):
-        result = scaled(problem("hinge", l2=l2), epochs=2, step_size=0.1)
-        assert np.isfinite(result.weights).all()
-
-
 def distance(name: str, penalty: str, batch_size: int = 1) -> float:
     case = problem(name, l2=3.0, examples=60)
     case.solve()
@@ -374,95 +225,6 @@ def test_both_penalties_have_the_same_minimiser(name: str) -> None:
 @pytest.mark.parametrize("penalty", ["touched", "scaled"])
 def test_mini_batches_have_it_too(name: str, penalty: str) -> None:
     assert distance(name, penalty, 4) < 1e-3
-
-
-steps = st.one_of(
-    st.builds(Constant, st.floats(1e-3, 1)),
-    st.builds(InverseTime, st.floats(1e-3, 1), st.floats(1e-2, 10)),
-    st.builds(ExponentialBackoff, st.floats(1e-3, 1), st.floats(0.3, 1)),
-)
-
-
-def log_scale(rule: Any, passes: float) -> float:
-    return float(rule.start - rule.power * elapsed(rule.step, passes))
-
-
-@given(steps, st.floats(1e-3, 10), st.integers(0, 50), st.integers(1, 500), st.integers(1, 8), st.data())
-def test_at_the_same_time_all_workers_have_the_same_scale(
-    step: Any, strength: float, epoch: int, examples: int, workers: int, data: st.DataObject
-) -> None:
-    first = data.draw(st.integers(0, examples - 1))
-    last = data.draw(st.integers(first + 1, examples))
-    since, known = epoch + first / examples, data.draw(st.floats(-20, 0))
-    rule = Shrinking(step, strength, since, known)
-    segment, alone = Segment(rule, epoch, first, last, math.inf), in_epoch(rule, epoch)
-    for worker in range(workers):
-        begin, end = share_of(segment, worker, workers, 1)
-        own = paced(segment, begin, workers, examples)
-        for position in (begin, (begin + end) / 2, end):
-            passes, time = epoch + position / examples, since + workers * (position - begin) / examples
-            assert log_scale(own, passes) == pytest.approx(log_scale(alone, time), abs=1e-9)
-            assert step_at(own, passes) == pytest.approx(step_at(alone, time), rel=1e-9)
-            if time <= epoch + 1:
-                expected = known - strength * (covered_twin(step, time) - covered_twin(step, since))
-                assert log_scale(own, passes) == pytest.approx(expected, abs=1e-9)
-                assert scale_at(own, passes) == pytest.approx(math.exp(expected))
-
-
-@given(steps, st.floats(1e-3, 10), st.lists(st.floats(0.01, 0.99), max_size=3, unique=True))
-def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, marks: list[float]) -> None:
-    rule = Shrinking(step, strength)
-    assert (rule.since, rule.logarithm, rule.scale) == (0.0, 0.0, 1.0)
-    logarithm, cells = 0.0, 200
-    for epoch in range(3):
-        for first, last in itertools.pairwise([0.0, *sorted(marks), 1.0]):
-            within = in_epoch(rule, epoch)
-            assert isinstance(within, Fading)
-            assert log_scale(within, epoch + first) == pytest.approx(rule.logarithm, abs=1e-9)
-            middles = epoch + first + (np.arange(cells) + 0.5) / cells * (last - first)
-            rates = [float(step_at(within, time)) for time in middles]
-            assert rates == pytest.approx([rate_twin(step, time) for time in middles])
-            logarithm -= strength * sum(rates) / cells * (last - first)
-            later = rule.after(epoch, epoch + last)
-            assert later.since == epoch + last
-            assert later.logarithm < rule.logarithm
-            assert later.scale == math.exp(later.logarithm)
-            assert later.logarithm == pytest.approx(logarithm, rel=1e-3)
-            rule = later
-    assert rule.logarithm == pytest.approx(-strength * covered_twin(step, 3.0), rel=1e-9)
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_run_that_is_cut_short_has_the_weights_of_its_updates(
-    monkeypatch: pytest.MonkeyPatch, step: Any
-) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
-    case = problem(l2=2.0, examples=60)
-    result = scaled(
-        case, step_size=step, epochs=10**6, time_limit=0.02, gradient_delay=1e-4, seed=5, sampling="as_stored"
-    )
-    assert result.status == "timeout"
-    whole, rest = divmod(sum(result.updates), 60)
-    weights = twin(case, step, np.zeros(9), "as_stored", whole)
-    weights = epoch_twin(case, step, weights, np.arange(rest), whole)
-    np.testing.assert_allclose(result.weights, weights, rtol=1e-10, atol=1e-13)
-
-
-@pytest.mark.parametrize(
-    "backend", ["serial", "hogwild_threads", "replicated", "cyclades", "averaging", "hogwild_processes"]
-)
-@pytest.mark.parametrize("time_limit", [1e-9, 0.01])
-def test_a_time_limit_leaves_sound_weights(
-    monkeypatch: pytest.MonkeyPatch, backend: str, time_limit: float
-) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
-    case, workers = problem("hinge", l2=2.0), 1 if backend == "serial" else 3
-    result = scaled(
-        case, backend=backend, workers=workers, step_size=BACKOFF, epochs=10**6, time_limit=time_limit
-    )
-    assert result.status == "timeout"
-    assert np.isfinite(result.weights).all()
-    assert result.objective == case.objective(result.weights) <= result.history[0].objective
 
 
 @pytest.mark.parametrize(
