@@ -113,7 +113,17 @@ def test_an_exception_in_a_worker_arrives_with_its_traceback(monkeypatch):
 
 def test_ctrl_c_ends_a_run_and_its_workers():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    over = threading.Event()
+
+    def press() -> (
+        None
+    ):  # again, if need be: Python forgets an interrupt that meets a weak reference's callback
+        wait = 1.0
+        while not over.wait(wait):
+            os.kill(os.getpid(), signal.SIGINT)
+            wait = 10.0
+
+    threading.Thread(target=press, daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             hogwild.minimize(
@@ -125,6 +135,7 @@ def test_ctrl_c_ends_a_run_and_its_workers():
                 time_limit=60,
             )
     finally:
+        over.set()
         signal.signal(signal.SIGINT, before)
     assert [thread for thread in threading.enumerate() if thread.name.startswith("hogwild")] == []
 
