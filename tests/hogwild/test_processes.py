@@ -115,13 +115,11 @@ def test_ctrl_c_ends_a_run_and_its_workers():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     over = threading.Event()
 
-    def press() -> (
-        None
-    ):  # again, if need be: Python forgets an interrupt that meets a weak reference's callback
+    def press() -> None:
         wait = 1.0
         while not over.wait(wait):
             os.kill(os.getpid(), signal.SIGINT)
-            wait = 10.0
+            wait = 10.0  # again, if need be: in the callback of a weak reference Python drops an interrupt
 
     threading.Thread(target=press, daemon=True).start()
     try:
