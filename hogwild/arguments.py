@@ -89,7 +89,6 @@ def check_scaled(problem: Problem, backend: Backend, method: str, instrument: bo
         ("problem", problem.name, isinstance(problem, LinearProblem) or "a linear model"),
         ("method", method, method == "sgd" or "'sgd'"),
         ("backend", backend.name, backend.workers != "pool" or "one with a compiled kernel"),
-        ("backend", backend.name, backend.policy != "hot_replicated" or "one with a single kind of weights"),
         ("instrument", instrument, not instrument or "False"),
     ):
         if allowed is not True:

@@ -66,7 +66,7 @@ def _(policy: HotReplicated, weights: np.ndarray) -> np.ndarray:
 def _parts(policy: HotReplicated, block: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the workers' own hot weights and their bases, and those of all, hot and cold."""
     hot = policy.replicas.curvature.size
-    own = 2 * (policy.replicas.rates.size // LINE) * hot  # two rows for each worker
+    own = 2 * (policy.replicas.rates.size // LINE - 1) * hot  # two rows for each worker
     return block[:own].reshape(-1, hot), block[own : own + max(hot, policy.places.size)]
 
 

@@ -101,8 +101,7 @@ def minimize(
         a look-up for each entry, and an example that the hinge loss is content with then writes nothing.
         Workers that share weights take their paces for equal: where the factor is small within a pass and
         cores are not equally fast, that is a bias. Weights of features that no example has shrink, too.
-        ``"scaled"`` is for the method `sgd`, not for the backends `pool` and `hogwild_hot_replicated`, and
-        not with ``instrument``.
+        ``"scaled"`` is for the method `sgd`, not for the backend `pool`, and not with ``instrument``.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional

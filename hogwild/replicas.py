@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.atomics import fetch_add, load, ticks
-from hogwild.compiling import compiled
+from hogwild.compiling import compiled, inlined
 from hogwild.kernels import run_part, size_of
 from hogwild.policies import LINE, acquire, combined, laid_out, placed, release, renew, retire
 from hogwild.steps import log_scale_at, restarted, step_at
@@ -20,8 +20,11 @@ MERGE_SHARE = 0.05  # of a worker's time, for merges, where the period adapts
 MERGES = 2  # of a worker in an epoch, at least, beside the one at its end
 _SMALLEST = 64  # updates taken at once
 _LOCK, _NEXT = 0, LINE  # cells of all workers: the lock of the shared weights, the next position
-_LEFT, _PERIOD, _SINCE = range(3)  # cells of a worker
-_RATE, _SHRUNK = 0, 1  # of its rates: the step size, the logarithm of the scale of its replica
+_LEFT, _PERIOD, _SINCE, _JOINED = range(4)  # cells of a worker
+_ALL = 0  # rate of all workers: the logarithm of what their merges of this segment have taken up
+# Rates of a worker: its step size; what its replica has shrunk by since its last merge; what `_ALL` was then;
+# the scale of time, then and now (logarithms, since the segment began); its weights over the shared ones.
+_RATE, _SHRUNK, _SEEN, _CLOCK, _NOW, _RATIO = range(6)
 
 
 class Replicated(NamedTuple):
@@ -34,7 +37,9 @@ class Replicated(NamedTuple):
     What this worker has not touched is as the others left it.
 
     Where updates shrink all weights by a common factor (`hogwild.steps.Shrinking`), a replica has a scale of
-    its own, by this worker's updates since its last merge, which takes it up: what is shared has none.
+    its own: at a merge that of all workers' time, as weights without replicas have (`hogwild.hot`), then what
+    this worker's updates make of it. The scale of the shared weights is that of the updates merged so far: a
+    factor must not come before what those updates have added, or replicas see weights that are too small.
     """
 
     shared: Any  # of shape (n_weights,), these four
@@ -42,7 +47,7 @@ class Replicated(NamedTuple):
     base: Any  # the shared weights as this worker last saw them
     curvature: Any  # of the objective along each coordinate
     cells: Any  # int64: those of all workers, then those of each
-    rates: Any  # float64: the step size of each worker, and the scale of its replica
+    rates: Any  # float64: those of all workers, then those of each
     adapts: bool  # the period, so that merges take their share of the time
     longest: int  # period
     worker: int
@@ -56,7 +61,8 @@ class Replicated(NamedTuple):
 def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
     """Return the policy, by default with the problem's curvature; `placed` gives it its weights."""
     nothing = np.empty(0, problem.dtype)
-    cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros(workers * LINE)
+    cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros((workers + 1) * LINE)
+    rates[LINE + _RATIO :: LINE] = 1.0
     curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
     longest = max(SHORTEST, min(LONGEST, problem.n_examples // (MERGES * workers)))
     policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, longest, 0)
@@ -95,6 +101,7 @@ def _(policy: Replicated, weights: np.ndarray) -> np.ndarray:
 @renew.of(Replicated)
 def _(policy):
     policy.cells[_NEXT] = 0
+    policy.rates[_ALL] = 0.0
 
 
 @compiled
@@ -117,9 +124,10 @@ def run_periods(
     Workers take what is next, for their cores are not equally fast, and merge their replicas after each
     period. Merges are outside the loop over updates: inside, every update paid for the call.
     """
-    cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE
-    mine = policy.worker * LINE
+    cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE - 1
+    rates, mine = policy.rates, (policy.worker + 1) * LINE
     size, examples, performed = size_of(kind), count(problem), 0
+    first = log_scale_at(step, epoch + begin / examples)
     while performed < order.size:
         left = end - begin - load(cells, _NEXT)
         if left <= 0:
@@ -132,10 +140,16 @@ def run_periods(
         if position >= stop:
             break
         passes = epoch + position / examples
-        rule = restarted(step, passes, policy.rates[mine + _SHRUNK])
-        policy.rates[mine + _RATE] = step_at(step, passes)
+        if not cells[at + _JOINED]:
+            rates[mine + _NOW] = log_scale_at(step, passes) - first
+            join(policy)
+        before = first + rates[mine + _CLOCK]
+        rule = restarted(step, passes, before + rates[mine + _SHRUNK])
+        rates[mine + _RATE] = step_at(step, passes)
         run_part(kind, problem, sampling, delay, rule, weights, epoch, position, stop, order, room)
-        policy.rates[mine + _SHRUNK] = log_scale_at(rule, epoch + stop / examples)
+        rates[mine + _SHRUNK] = log_scale_at(rule, epoch + stop / examples) - before
+        taken = min(begin + load(cells, _NEXT), end)
+        rates[mine + _NOW] = log_scale_at(step, epoch + taken / examples) - first
         performed += stop - position
         cells[at + _LEFT] -= stop - position
         if cells[at + _LEFT] <= 0:
@@ -145,32 +159,65 @@ def run_periods(
 
 @retire.of(Replicated)
 def _(policy):
-    merge(policy)
-    policy.cells[(policy.worker + 2) * LINE + _SINCE] = 0  # what lies between two segments is not work
+    at = (policy.worker + 2) * LINE
+    if policy.cells[at + _JOINED]:
+        merge(policy)
+        policy.cells[at + _JOINED] = 0
+    policy.cells[at + _SINCE] = 0  # what lies between two segments is not work
+
+
+@compiled
+def join(policy: Any) -> None:
+    """Begin a segment with what is shared."""
+    rates, mine = policy.rates, (policy.worker + 1) * LINE
+    acquire(policy.cells, _LOCK)
+    ratio = turned(policy)
+    for coordinate in range(policy.shared.size):
+        now = policy.shared[coordinate]
+        policy.own[coordinate] = now * ratio
+        policy.base[coordinate] = now
+    release(policy.cells, _LOCK)
+    rates[mine + _SHRUNK] = 0.0
+    policy.cells[(policy.worker + 2) * LINE + _JOINED] = 1
+
+
+@inlined
+def turned(policy: Any) -> Any:
+    """Turn a worker to what is merged and what time it is; return its weights over the shared ones."""
+    rates, mine = policy.rates, (policy.worker + 1) * LINE
+    rates[mine + _SEEN] = rates[_ALL]
+    rates[mine + _CLOCK] = rates[mine + _NOW]
+    rates[mine + _RATIO] = np.exp(rates[mine + _SEEN] - rates[mine + _CLOCK])
+    return policy.shared.dtype.type(rates[mine + _RATIO])
 
 
 @compiled
 def merge(policy: Any) -> None:
     """Merge a worker's replica and the shared weights."""
-    at, mine = (policy.worker + 2) * LINE, policy.worker * LINE
+    at, rates, mine = (policy.worker + 2) * LINE, policy.rates, (policy.worker + 1) * LINE
     updates = policy.cells[at + _PERIOD] - policy.cells[at + _LEFT]
     shared, own, base, curvature = policy.shared, policy.own, policy.base, policy.curvature
-    one = shared.dtype.type(1)
-    quarter = shared.dtype.type(policy.rates[mine + _RATE] * updates / 4)
-    scale = shared.dtype.type(np.exp(policy.rates[mine + _SHRUNK]))
+    real = shared.dtype.type
+    one = real(1)
+    quarter = real(rates[mine + _RATE] * updates / 4)
+    scale, then = real(np.exp(rates[mine + _SHRUNK])), real(rates[mine + _RATIO])
     acquire(policy.cells, _LOCK)
+    theirs, back = real(np.exp(rates[_ALL] - rates[mine + _SEEN])), one / then
+    rates[_ALL] += rates[mine + _SHRUNK]
+    unit, ratio = real(np.exp(rates[mine + _SEEN] - rates[_ALL])), turned(policy)
     for coordinate in range(shared.size):
         # (1 - x/4)^4 is at most exp(-x), close to it, and a few instructions that vectorise
         left = max(one - quarter * curvature[coordinate], one - one)
         left *= left
         ours, before = own[coordinate], base[coordinate]
-        now = scale * ours + (scale if ours == before else left * left) * (shared[coordinate] - before)
+        kept = scale if ours == before * then else left * left
+        now = unit * (scale * back * ours + kept * (theirs * shared[coordinate] - before))
         shared[coordinate] = now
-        own[coordinate] = now
+        own[coordinate] = now * ratio
         base[coordinate] = now
     release(policy.cells, _LOCK)
     policy.cells[at + _LEFT] = policy.cells[at + _PERIOD]
-    policy.rates[mine + _SHRUNK] = 0.0
+    rates[mine + _SHRUNK] = 0.0
 
 
 @compiled

@@ -12,7 +12,6 @@ import numpy as np
 from hogwild.arguments import Limits
 from hogwild.policies import Private, combined
 from hogwild.problem import Problem
-from hogwild.replicas import Replicated
 from hogwild.result import Checkpoint, Status
 from hogwild.steps import Shrinking, in_epoch, step_at
 from hogwild.work import Segment
@@ -84,8 +83,6 @@ class Training:
         self.starved_seconds += [report.starved_seconds for report in reports]
         if isinstance(self._step, Shrinking):
             self._step = self._step.after(epoch, self._passes)
-            if isinstance(self._team.policy, Replicated):  # what replicas share has no scale
-                self._step = self._step._replace(logarithm=0.0)
 
     @property
     def _passes(self) -> float:

@@ -17,6 +17,7 @@ from hogwild.policies import combined, laid_out, placed
 from hogwild.problems import LinearProblem
 from hogwild.replicas import merge, replicated
 from hogwild.shared import Shared
+from hogwild.steps import InverseTime
 from tests.hogwild.cases import completion, problem
 
 BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.policy == "hot_replicated"]
@@ -96,11 +97,22 @@ def test_a_lone_worker_is_serial_to_the_bit(sampling: str, hot_weights: int | No
             assert lone.updates == serial.updates
 
 
+@pytest.mark.parametrize("merge_every", [1, 7, None])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_with_a_common_factor_it_is_serial_to_its_rounding(batch_size: int, merge_every: int | None) -> None:
+    options: dict[str, Any] = {"epochs": 3, "seed": 1, "batch_size": batch_size, "evaluations_per_epoch": 2}
+    options |= {"penalty": "scaled", "step_size": InverseTime(0.5, 0.7)}
+    serial = hogwild.minimize(wide(), **options)
+    options |= {"backend": "hogwild_hot_replicated", "hot_weights": 1, "merge_every": merge_every}
+    lone = hogwild.minimize(wide(), workers=1, **options)
+    np.testing.assert_allclose(lone.weights, serial.weights, rtol=1e-10, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_workers_get_where_one_gets(backend: str, dtype: Any) -> None:
-    for method in ("sgd", "sdca"):
-        options: dict[str, Any] = {"epochs": 8, "method": method}
+    for kind in ({"method": "sgd"}, {"method": "sdca"}, {"penalty": "scaled"}):
+        options: dict[str, Any] = {"epochs": 8, **kind}
         ends: dict[str, list[float]] = {"serial": [], backend: []}
         for seed in range(3):
             for name, found in ends.items():

@@ -32,7 +32,7 @@ def policies(workers: int, merge_every: int | None = None) -> tuple[list[Replica
 
 def done(policy: Replicated, rate: float, updates: int) -> None:
     """Count updates as done that are not."""
-    policy.rates[policy.worker * LINE] = rate
+    policy.rates[(policy.worker + 1) * LINE + replicas._RATE] = rate
     policy.cells[2 * LINE + policy.worker * LINE + replicas._LEFT] -= updates
 
 
@@ -111,6 +111,8 @@ def test_constraints_do_not_survive_merges_so_there_are_none_on_them() -> None:
 
 def test_workers_learn_of_each_other_at_merges() -> None:
     (one, other), weights = policies(2, merge_every=3)
+    for each in (one, other):
+        replicas.join(each)
     one.curvature[:] = 0
     one.own[0], other.own[1], other.own[2] = 1.0, 5.0, -1.0
     one.own[2] = 2.0
@@ -122,6 +124,16 @@ def test_workers_learn_of_each_other_at_merges() -> None:
     assert one.own[1] == 0.0
     retire(one)
     assert one.own.tolist() == other.own.tolist()
+
+
+def test_a_worker_begins_a_segment_with_what_is_shared() -> None:
+    (one, other), weights = policies(2, merge_every=3)
+    weights[0] = 7.0
+    replicas.join(one)
+    assert one.own.tolist() == one.base.tolist() == [7.0] * SIZE
+    assert other.own.tolist() == [0.0] * SIZE
+    retire(other)  # it has had nothing to do, and nothing to merge
+    assert combined(one, weights).tolist() == [7.0] * SIZE
 
 
 @pytest.mark.parametrize(("batch_size", "merge_every"), [(1, 7), (1, 1000), (4, 2), (4, 13)])
