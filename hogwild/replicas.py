@@ -160,7 +160,7 @@ def run_periods(
 @retire.of(Replicated)
 def _(policy):
     at = (policy.worker + 2) * LINE
-    if policy.cells[at + _JOINED]:
+    if policy.cells[at + _JOINED]:  # one that has taken nothing has nothing to merge
         merge(policy)
         policy.cells[at + _JOINED] = 0
     policy.cells[at + _SINCE] = 0  # what lies between two segments is not work
@@ -171,7 +171,7 @@ def join(policy: Any) -> None:
     """Begin a segment with what is shared."""
     rates, mine = policy.rates, (policy.worker + 1) * LINE
     acquire(policy.cells, _LOCK)
-    ratio = turned(policy)
+    ratio = caught_up(policy)
     for coordinate in range(policy.shared.size):
         now = policy.shared[coordinate]
         policy.own[coordinate] = now * ratio
@@ -182,8 +182,8 @@ def join(policy: Any) -> None:
 
 
 @inlined
-def turned(policy: Any) -> Any:
-    """Turn a worker to what is merged and what time it is; return its weights over the shared ones."""
+def caught_up(policy: Any) -> Any:
+    """Note what is merged and what time it is for a worker; return its weights over the shared ones."""
     rates, mine = policy.rates, (policy.worker + 1) * LINE
     rates[mine + _SEEN] = rates[_ALL]
     rates[mine + _CLOCK] = rates[mine + _NOW]
@@ -204,7 +204,7 @@ def merge(policy: Any) -> None:
     acquire(policy.cells, _LOCK)
     theirs, back = real(np.exp(rates[_ALL] - rates[mine + _SEEN])), one / then
     rates[_ALL] += rates[mine + _SHRUNK]
-    unit, ratio = real(np.exp(rates[mine + _SEEN] - rates[_ALL])), turned(policy)
+    unit, ratio = real(np.exp(rates[mine + _SEEN] - rates[_ALL])), caught_up(policy)
     for coordinate in range(shared.size):
         # (1 - x/4)^4 is at most exp(-x), close to it, and a few instructions that vectorise
         left = max(one - quarter * curvature[coordinate], one - one)
