@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -70,11 +71,16 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
         """)
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = os.environ | {"PYTHONPATH": root}
     before = shared_memory()
-    with subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, env=environment, cwd=root
-    ) as parent:
+    with (
+        tempfile.TemporaryDirectory(prefix="hogwild-") as folder,  # short, for it holds the server's socket
+        subprocess.Popen(
+            [sys.executable, script],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": root, "TMPDIR": folder},
+            cwd=root,
+        ) as parent,
+    ):
         assert parent.stdout is not None
         for _ in range(3):
             assert parent.stdout.readline().strip().isdigit()
