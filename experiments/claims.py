@@ -208,7 +208,9 @@ def words(row: Any) -> dict[str, str]:
     """
     plain = ("title", "source", "claimed", "base", "verdict", "reason")
     written = {name: str(getattr(row, name)) for name in plain}
-    measured = f"{tables.number(row.measured)} {row.unit} ({tables.interval(row)})" if row.n else ""
+    measured = (
+        f"{tables.times(row.measured)} {row.unit} ({tables.interval(row, tables.times)})" if row.n else ""
+    )
     where = ": ".join(text for text in (row.workload, row.reason) if text)
     unsure = row.verdict in ("supported", "contradicted") and row.level < statistics.LEVEL
     decided = f"{row.verdict} at {row.level:.0%}" if unsure else row.verdict
@@ -223,7 +225,9 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
         second, name = _find(run, claim, claim.also), value.replace("_", " ")
         rule += f" and {claim.also}" if value == claim.value else f", that of {name} {claim.also},"
         if second.interval.n and value != claim.value:
-            said = f"{tables.number(second.interval.median)} ({tables.interval(second.interval)})"
+            said = (
+                f"{tables.times(second.interval.median)} ({tables.interval(second.interval, tables.times)})"
+            )
             reason = "; ".join(filter(None, [reason, f"{name} × {said}: {second.verdict}"]))
         verdict, level = max(verdict, second.verdict, key=WORSE.index), min(level, second.level)
     rule += " on every workload"
@@ -268,7 +272,7 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     if len(each) > 1:
         low, high = (choose(each, key=lambda name: each[name].median) for choose in (min, max))
         note += ", ".join(f"{verdict} on {n}" for verdict in VERDICTS if (n := verdicts.count(verdict)))
-        note += "; " + " to ".join(f"{tables.number(each[name].median)} ({name})" for name in (low, high))
+        note += "; " + " to ".join(f"{tables.times(each[name].median)} ({name})" for name in (low, high))
     level = min(statistics.LEVEL, *(statistics.coverage(interval.n) for interval in each.values()))
     verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "inconsistent"
     side = "above" if claim.base == "numerator" else "below"
@@ -278,7 +282,10 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
         base = f"at the smallest {claim.along}: {tables.number(bases[0])} × {name}"
     else:
         base = f"{name}: {tables.amount(value, min(bases), max(bases))}"
-    pooled = _pooled(list(groups.values()), _kind(claim, value))
+    arrived = [rows for rows in groups.values() if np.isfinite(rows[["above", "below"]].median()).all()]
+    if 0 < len(arrived) < len(groups):  # a sum with a side that never got there says nothing of the others
+        note += f"; measured on {len(arrived)} of {len(groups)}, where both sides got there"
+    pooled = _pooled(arrived or list(groups.values()), _kind(claim, value))
     return Finding(
         statistics.median_interval(pooled), verdict, level, tuple(each), note.removesuffix("; "), base
     )

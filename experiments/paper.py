@@ -100,6 +100,7 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "verdicts": {verdict: int((verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS},
         "claims": {row.claim: claims.words(row) for row in tables.rows(verdicts)},
         "densities": _densities(run),
+        "streamed": _streamed(run),
         "precision": _precision(run),
         "margin": f"{100 * max(claim.margin for claim in claims.ledger()):g} %",
         "hand_overs": {
@@ -115,6 +116,20 @@ def _streaming(machine_found: dict[str, Any]) -> str:
     speeds = machine_found.get("streaming_bytes_per_second") or {}
     known = [f"{speeds[name] / 1e9:.3g}" for name in ("one_core", "all_cores") if speeds.get(name)]
     return " and ".join(known) or "–"
+
+
+def _streamed(run: tables.Run) -> dict[str, str] | None:
+    """Quote what a non-zero of the largest data in memory costs, and the share of the streaming speed."""
+    trials = tables.undisturbed(tables.select(run, {"experiment": "scale", "grid": "memory"}))[0]
+    trials = tables.as_many_workers_as_cores(run, trials)
+    trials = trials[trials["nonzeros"] == trials["nonzeros"].max()]
+    limits, found = tables.streaming_limits(run), {}
+    for row in tables.rows(tables.summarise(trials, ["backend"], "ns_per_nonzero")):
+        limit = limits.get("one_core" if row.backend == "serial" else "all_cores", float("nan"))
+        found[row.backend] = f"{tables.number(row.median)} ({tables.interval(row)})"
+        found[f"{row.backend}_share"] = f"{100 * limit / row.median:.0f} %"
+    complete = {"serial", "replicated"} <= found.keys() and len(limits) == 2
+    return {"nonzeros": f"{trials['nonzeros'].max():,.0f}", **found} if complete else None
 
 
 def _densities(run: tables.Run) -> dict[str, list[str]]:

@@ -45,6 +45,7 @@ ORDER = (
     "serial locked hogwild_threads hogwild_padded hogwild_processes replicated hogwild_hot_replicated auto "
     "atomic aig round_robin cyclades averaging pool"
 ).split()
+ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {
     "seconds_per_epoch": "an epoch",
@@ -279,6 +280,14 @@ def as_many_workers_as_cores(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["workers"] == most]
 
 
+def streaming_limits(run: Run) -> dict[str, float]:
+    """Return the ns in which the memory streams a non-zero to ``one_core`` and ``all_cores``, where known."""
+    speeds = run.environment["machine"].get("streaming_bytes_per_second") or {}
+    return {
+        name: ENTRY_BYTES / speed * 1e9 for name in ("one_core", "all_cores") if (speed := speeds.get(name))
+    }
+
+
 def best_settings(trials: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Keep, within each group, the data and options with which serial is soonest at 1e-2."""
     options = [column for column in DATA + RUN if column not in [*by, "backend", "workers"]]
@@ -331,6 +340,11 @@ def number(value: float, digits: int = 3) -> str:
     if -4 < int(power) < 7:
         return f"{value:,.{max(digits - 1 - int(power), 0)}f}" if value else "0"
     return f"{mantissa}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def times(value: float) -> str:
+    """Write a ratio; it is infinite where the side above never got there."""
+    return "∞" if value == math.inf else number(value)
 
 
 def seconds(value: float) -> str:

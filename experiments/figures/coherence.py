@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments import tables
 from experiments.figures import style
-from experiments.figures.costs import ENTRY_BYTES
 
 COSTS = {
     "ns_per_nonzero": "time per non-zero (ns)",
@@ -79,10 +77,7 @@ def roofline(run: tables.Run) -> style.Drawn:
     table = tables.summarise(trials, ["zipf_exponent", "backend", "workers"], "ns_per_nonzero")
     names = tables.ordered(table["backend"])[::-1]
     figure, axes = style.panels(len(exponents), 2, 0.9 + 0.17 * len(names), "", sharex=True, sharey=True)
-    streaming: dict[str, Any] = machine.get("streaming_bytes_per_second") or {}
-    bounds = {
-        text: ENTRY_BYTES * 1e9 / speed for text, speed in streaming.items() if text in LIMITS and speed
-    }
+    bounds = tables.streaming_limits(run)
     ends = [*table[["low", "median", "high"]].to_numpy(float).ravel(), *bounds.values()]
     for panel, exponent in zip(axes, exponents, strict=True):
         for row in tables.rows(table[table["zipf_exponent"] == exponent]):

@@ -12,7 +12,6 @@ from experiments import tables
 from experiments.figures import style
 
 ORDERS = {"fresh_permutation": "fresh order", "shuffled_once": "shuffled once", "as_stored": "as stored"}
-ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
 GUIDE = {
     "seconds_per_epoch": "time per epoch (s)",
     "setup_seconds": "set-up, once (s)",
@@ -28,8 +27,7 @@ def kernels(run: tables.Run) -> style.Drawn:
     shown = list(tables.groups(table, workload))
     if not shown:
         return None
-    streaming = (run.environment["machine"].get("streaming_bytes_per_second") or {}).get("one_core")
-    bound = ENTRY_BYTES / streaming * 1e9 if streaming else None
+    bound = tables.streaming_limits(run).get("one_core")
     figure, axes = style.panels(len(shown), 3, 0.75 + 0.14 * max(len(rows) for _, rows in shown), "")
     for panel, ((problem, dataset, n_features, l2), rows) in zip(axes, shown, strict=True):
         rows = rows.sort_values("median", ascending=False)

@@ -6,7 +6,6 @@ import numpy as np
 
 from experiments import tables
 from experiments.figures import style
-from experiments.figures.costs import ENTRY_BYTES
 
 WHERE = {"experiment": ["scale", "scale_billion"]}
 PLACES = {"memory": "in memory", "warm": "files, page cache warm", "cold": "files, page cache cold"}
@@ -22,8 +21,7 @@ def scale(run: tables.Run) -> style.Drawn:
     if not shown:
         return None
     figure, axes = style.panels(len(shown), 3, 2.1, "time per non-zero (ns)", sharey=True)
-    streaming = run.environment["machine"].get("streaming_bytes_per_second") or {}
-    bounds = [ENTRY_BYTES / rate * 1e9 for key in ("one_core", "all_cores") if (rate := streaming.get(key))]
+    bounds = list(tables.streaming_limits(run).values())
     looks = style.backends(table)
     for panel, name in zip(axes, shown, strict=True):
         rows = table[table["place"] == name]

@@ -208,6 +208,28 @@ def test_costs_are_summed_over_the_workloads_that_every_replicate_has(tmp_path: 
     assert "9 of 10 comparisons were undisturbed" in found["reason"]
 
 
+def test_a_workload_where_one_side_never_arrives_is_judged_and_not_summed(tmp_path: Path) -> None:
+    fake_run.write(tmp_path, experiments=("kernels",), replicates=5)
+    frame = pd.read_csv(tmp_path / "trials.csv")
+    ours, hinge = frame["backend"] == "serial", frame["problem"] == "hinge"
+    frame["ns_per_nonzero"] = 10.0 - 5 * ours
+    frame.loc[~ours & hinge, "ns_per_nonzero"] = math.inf  # without an end: 0 of its time
+    late = ours & ~hinge & (frame["replicate"] == 0)
+    frame.loc[late, "ns_per_nonzero"] = math.inf  # once is not never
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    found = claims.judge(tmp_path).set_index("claim", drop=False).loc["K1"]
+    assert (found["measured"], found["low"], found["high"], found["n"]) == (0.5, 0.5, math.inf, 5)
+    assert "measured on 1 of 2, where both sides got there" in found["reason"]
+    assert "0 (kernels, hinge) to 0.500 (kernels, least squares)" in found["reason"]
+    assert "(0.500 to ∞)" in claims.words(found)["measured"]
+    frame.loc[~ours, "ns_per_nonzero"] = math.inf
+    frame.loc[late, "ns_per_nonzero"] = 5.0
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    found = claims.judge(tmp_path).set_index("claim").loc["K1"]
+    assert found["measured"] == 0
+    assert "measured on" not in found["reason"]
+
+
 def test_precision_is_the_width_of_the_interval_as_a_share_of_its_median(tmp_path: Path) -> None:
     run = tables.load(fake_run.write(tmp_path, experiments=("workers", "kernels"), replicates=5))
     found = claims.precision(run, ["K1", "F20", "P1"])

@@ -56,6 +56,21 @@ def test_numbers_come_from_the_tables(whole: Path) -> None:
     assert "0.002" in numbers["densities"]["faster"]
 
 
+def test_the_largest_data_in_memory_are_held_against_the_memory(tmp_path: Path) -> None:
+    run = tables.load(fake_run.write(tmp_path, experiments=("scale",), replicates=3))
+    memory = run.trials["grid"] == "memory"
+    largest = memory & (run.trials["nonzeros"] == run.trials["nonzeros"][memory].max())
+    cost = run.trials["backend"].map({"serial": 3.0, "replicated": 2.0, "hogwild_threads": 4.0})
+    timed = run.trials.assign(ns_per_nonzero=cost.where(largest, 9.0))
+    said = paper.numbers(run._replace(trials=timed), claims.read(tmp_path))["streamed"]
+    assert said["nonzeros"] == f"{run.trials['nonzeros'][memory].max():,.0f}"
+    # 12 bytes at 8 GB/s are 1.5 ns to one core, at 12 GB/s 1 ns to all
+    assert (said["serial"], said["serial_share"]) == ("3.00 (3.00 to 3.00)", "50 %")
+    assert (said["replicated"], said["replicated_share"]) == ("2.00 (2.00 to 2.00)", "50 %")
+    run.environment["machine"]["streaming_bytes_per_second"] = {"one_core": 8e9, "all_cores": None}
+    assert paper.numbers(run, claims.read(tmp_path))["streamed"] is None
+
+
 def test_densities_measured_on_a_disturbed_machine_are_not_listed(tmp_path: Path) -> None:
     fake_run.write(tmp_path, experiments=("sparsity",), replicates=3, disturb=1.0)
     numbers = paper.numbers(tables.load(tmp_path), claims.read(tmp_path))
