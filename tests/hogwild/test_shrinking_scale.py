@@ -143,13 +143,13 @@ def test_at_the_same_time_all_workers_have_the_same_scale(
                 assert scale_at(own, passes) == pytest.approx(math.exp(expected))
 
 
-@given(steps, st.floats(1e-3, 10), st.lists(st.floats(0.01, 0.99), max_size=3, unique=True))
-def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, marks: list[float]) -> None:
+@given(steps, st.floats(1e-3, 10), st.lists(st.integers(1, 99), max_size=3, unique=True))
+def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, percents: list[int]) -> None:
     rule = Shrinking(step, strength)
     assert (rule.since, rule.logarithm, rule.scale) == (0.0, 0.0, 1.0)
     logarithm, cells = 0.0, 200
     for epoch in range(3):
-        for first, last in itertools.pairwise([0.0, *sorted(marks), 1.0]):
+        for first, last in itertools.pairwise([0.0, *(percent / 100 for percent in sorted(percents)), 1.0]):
             within = in_epoch(rule, epoch)
             assert isinstance(within, Fading)
             assert log_scale(within, epoch + first) == pytest.approx(rule.logarithm, abs=1e-9)
