@@ -71,7 +71,7 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
             key = "/".join(
                 [experiment, value, *(f"{getattr(row, column)}".removesuffix(".0") for column in by)]
             )
-            values[key] = f"{write(row.median)} ({tables.interval(row, write)}{', disturbed' * row.hollow})"
+            values[key] = _quoted(row, write)
     return {
         "run": {
             **{name: str(environment[name]) for name in ("run", "preset", "started_at")},
@@ -118,15 +118,19 @@ def _streaming(machine_found: dict[str, Any]) -> str:
     return " and ".join(known) or "–"
 
 
+def _quoted(row: Any, write: Any = tables.number) -> str:
+    return f"{write(row.median)} ({tables.interval(row, write)}{', disturbed' * row.hollow})"
+
+
 def _streamed(run: tables.Run) -> dict[str, str] | None:
     """Quote what a non-zero of the largest data in memory costs, and the share of the streaming speed."""
-    trials = tables.undisturbed(tables.select(run, {"experiment": "scale", "grid": "memory"}))[0]
+    trials = tables.select(run, {"experiment": "scale", "grid": "memory"})
     trials = tables.as_many_workers_as_cores(run, trials)
     trials = trials[trials["nonzeros"] == trials["nonzeros"].max()]
     limits, found = tables.streaming_limits(run), {}
     for row in tables.rows(tables.summarise(trials, ["backend"], "ns_per_nonzero")):
         limit = limits.get("one_core" if row.backend == "serial" else "all_cores", float("nan"))
-        found[row.backend] = f"{tables.number(row.median)} ({tables.interval(row)})"
+        found[row.backend] = _quoted(row)
         found[f"{row.backend}_share"] = f"{100 * limit / row.median:.0f} %"
     complete = {"serial", "replicated"} <= found.keys() and len(limits) == 2
     return {"nonzeros": f"{trials['nonzeros'].max():,.0f}", **found} if complete else None

@@ -67,6 +67,10 @@ def test_the_largest_data_in_memory_are_held_against_the_memory(tmp_path: Path) 
     # 12 bytes at 8 GB/s are 1.5 ns to one core, at 12 GB/s 1 ns to all
     assert (said["serial"], said["serial_share"]) == ("3.00 (3.00 to 3.00)", "50 %")
     assert (said["replicated"], said["replicated_share"]) == ("2.00 (2.00 to 2.00)", "50 %")
+    lost = timed.assign(disturbed=(timed["backend"] == "serial").map({True: "steal", False: ""}))
+    said = paper.numbers(run._replace(trials=lost), claims.read(tmp_path))["streamed"]
+    assert said["serial"] == "3.00 (3.00 to 3.00, disturbed)"
+    assert "disturbed" not in said["replicated"]
     run.environment["machine"]["streaming_bytes_per_second"] = {"one_core": 8e9, "all_cores": None}
     assert paper.numbers(run, claims.read(tmp_path))["streamed"] is None
 
