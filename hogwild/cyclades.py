@@ -12,7 +12,7 @@ from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause, s
 from hogwild.compiling import compiled, inlined
 from hogwild.conflicts import schedule, space_for
 from hogwild.kernels import run_part, size_of
-from hogwild.policies import LINE, placed, renew, retire
+from hogwild.policies import LINE, placed, release_waiting, renew, retire
 from hogwild.sampling import example, position_at, scattered
 
 _LIMIT, _KEPT = 0, 1  # cells of all workers
@@ -197,3 +197,9 @@ def _(policy):
     for worker in range(1, policy.workers + 1):
         policy.cells[worker * LINE + _DONE] = 0
         policy.cells[worker * LINE + _SCHEDULED] = 0
+
+
+@release_waiting.register
+def _(policy: ConflictFree) -> None:
+    policy.cells[_LIMIT] = ~0
+    policy.cells[LINE + _DONE :: LINE] = policy.cells[LINE + _SCHEDULED :: LINE] = _ALL

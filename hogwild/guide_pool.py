@@ -5,30 +5,35 @@ kernels.
 """
 
 import math
-import multiprocessing
+import multiprocessing.pool
+import os
 import threading
 import time
 from typing import Any
 
 import numpy as np
 
+from hogwild.borrowed import Held
 from hogwild.delays import NoDelay, spend
 from hogwild.linear import NoPenalty, exceeds
 from hogwild.losses import derivative
+from hogwild.processes import PoolContext, become_worker
 from hogwild.sampling import epoch_key, examples_at
 from hogwild.shared import Shared
 from hogwild.steps import StepRule, in_epoch, step_at
-from hogwild.teams import WorkerDied, become_worker, process_context, without_script
-from hogwild.work import STOP, Plan, Report, Segment, pin
+from hogwild.teams import WorkerDied
+from hogwild.work import STOP, Plan, Report, Segment, pin, usable_cores
 
 _LOOK_SECONDS = 0.1
 _FAREWELL_SECONDS = 3.0
+_PATIENCE_SECONDS = 1.0  # beyond the time limit, with workers that are stopped
+_MUCH = 2**20  # bytes of tasks
 _UP = 1  # from here on the flags say which workers are up
 _state: dict[str, Any] = {}  # of a pool's worker process: the guide keeps the shared array in a global, too
 
 
-def _initialise(handle: Shared, tickets: Any, cores: list[int | None]) -> None:
-    become_worker()
+def _initialise(handle: Shared, tickets: Any, usable: list[int], cores: list[int | None]) -> None:
+    become_worker(usable)
     weights, loss, slopes, threshold, delay, flags, updates, cpu_seconds = handle.open()
     worker = tickets.get()
     if worker < len(cores):
@@ -87,6 +92,24 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
     _state["cpu_seconds"][_state["worker"]] = time.process_time()
 
 
+class _Pool(multiprocessing.pool.Pool):
+    """A pool whose end does not wait for a worker that died while it held a lock, or half a task."""
+
+    @staticmethod
+    def _help_stuff_finish(inqueue: Any, task_handler: Any, size: int) -> None:
+        """Do nothing: `PoolTeam.close` sees to tasks that nobody takes."""
+
+    def drain(self) -> None:
+        """Take away what lies in the pipe of tasks; its readers have ended."""
+        reader = self._inqueue._reader  # type: ignore[attr-defined]
+        while reader.poll():
+            os.read(reader.fileno(), _MUCH)
+
+    def hang_up(self) -> None:
+        """Let nobody wait for the rest of a result."""
+        self._outqueue._writer.close()  # type: ignore[attr-defined]
+
+
 class PoolTeam:
     """A pool of processes that is handed one pickled task per mini-batch."""
 
@@ -107,16 +130,19 @@ class PoolTeam:
             )
         )
         self.weights, _, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
-        context = process_context()
-        tickets = context.SimpleQueue()
+        self._context, self._at_rest = PoolContext(), True
+        self._pool: Any = None
+        tickets = self._context.SimpleQueue()
         for worker in range(plan.workers):
             tickets.put(worker)
-        self._others = set(multiprocessing.active_children())
-        with without_script():
-            self._pool = context.Pool(plan.workers, _initialise, (handle, tickets, cores))
-        # a pool replaces a worker that dies and waits for its lost task for ever, so we watch them ourselves
-        self._processes = [child for child in multiprocessing.active_children() if child not in self._others]
         try:
+            with Held():
+                self._pool = _Pool(
+                    plan.workers,
+                    _initialise,
+                    (handle, tickets, usable_cores(), cores),
+                    context=self._context,
+                )
             while not self._flags[_UP:].all():  # every worker up before the clock starts
                 self._check()
                 time.sleep(0.001)
@@ -124,11 +150,11 @@ class PoolTeam:
             self.close()
             raise
 
-    def _check(self) -> None:
-        for worker, process in enumerate(self._processes):
-            if not process.is_alive():
-                how = f"ended early with exit code {process.exitcode}"
-                raise WorkerDied(f"pool worker {worker} (process {process.pid}) {how}")
+    def _check(self, late: bool = False) -> None:
+        """Look after the workers: a pool replaces one that dies, and waits for its lost task for ever."""
+        for worker, process in enumerate(self._context.processes):
+            if how := process.death() or (late and process.standstill()):
+                raise WorkerDied(f"pool worker {worker} {how}")
 
     def _tasks(self, segment: Segment) -> list[tuple[float, list[tuple[Any, Any, float]]]]:
         problem, batch = self._plan.problem, self._plan.batch_size
@@ -149,6 +175,7 @@ class PoolTeam:
         """Perform a segment."""
         tasks = self._tasks(segment)
         updates, cpu_seconds = self._updates.copy(), self._cpu_seconds.copy()
+        self._at_rest = False
         begin = time.perf_counter_ns()
         pending = self._pool.map_async(_task, tasks)
         while not pending.ready():
@@ -156,8 +183,9 @@ class PoolTeam:
             if left <= 0:
                 self._flags[STOP] = 1
             pending.wait(min(_LOOK_SECONDS, max(left, 0.001)))
-            self._check()
+            self._check(late=left < -_PATIENCE_SECONDS)
         pending.get()
+        self._at_rest = True
         finished = time.perf_counter_ns()
         reports = [
             Report(int(done), float(cpu), math.nan, finished)
@@ -166,12 +194,25 @@ class PoolTeam:
         return (finished - begin) * 1e-9, reports
 
     def close(self) -> None:
-        """End the pool; kill it where it cannot end itself: a dead worker may hold its queue's lock."""
-        ending = threading.Thread(target=self._pool.terminate, daemon=True)
-        ending.start()
-        ending.join(_FAREWELL_SECONDS)
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.kill()
-            process.join()
-        if not ending.is_alive():
-            self._pool.join()
+        """End the pool: kindly where its workers rest."""
+        with Held():
+            if self._pool is not None:
+                ending = threading.Thread(target=self._pool.terminate, daemon=True)
+                ending.start()
+                if self._at_rest and not any(process.death() for process in self._context.processes):
+                    ending.join(_FAREWELL_SECONDS)
+                self._force(ending)
+            for process in self._context.processes:
+                process.end()
+
+    def _force(self, ending: threading.Thread) -> None:
+        """Help a pool to its end: without its workers, and so that nobody waits for them."""
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        while ending.is_alive():
+            for process in self._context.processes:
+                process.kill()
+            self._context.free_locks()
+            self._pool.drain()
+            if time.monotonic() > deadline:
+                self._pool.hang_up()
+            ending.join(_LOOK_SECONDS / 10)

@@ -19,6 +19,7 @@ from hogwild.arguments import (
     starting_weights,
 )
 from hogwild.backends import BACKENDS, POLICIES, TEAMS
+from hogwild.borrowed import orderly
 from hogwild.choice import AUTO, choose
 from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
 from hogwild.delays import delay_of
@@ -40,6 +41,7 @@ METHODS = ("sgd", "sdca")
 DEFAULT_STEP = 0.1
 
 
+@orderly()
 def minimize(
     problem: Problem,
     *,

@@ -167,6 +167,32 @@ def _(policy: Padded, weights: np.ndarray) -> np.ndarray:
     return weights[::PADDING]
 
 
+@functools.singledispatch
+def release_waiting(policy: Any) -> None:
+    """Let all who wait go on, again and again until they have ended: one they wait for failed.
+
+    What they write then no longer counts.
+    """
+    for part in policy:
+        if hasattr(part, "_fields"):
+            release_waiting(part)
+
+
+@release_waiting.register
+def _(policy: GlobalLock) -> None:
+    policy.cell[0] = _FREE
+
+
+@release_waiting.register
+def _(policy: VariableLocks) -> None:
+    policy.cells[:] = _FREE
+
+
+@release_waiting.register
+def _(policy: Turns) -> None:
+    policy.cells[0] = (policy.cells[0] + 1) % policy.workers
+
+
 @enter.of(Unguarded, Padded, Private, Atomic, VariableLocks, Turns)
 @await_turn.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)
 @retire.of(Unguarded, Padded, Private, Atomic, VariableLocks, GlobalLock)

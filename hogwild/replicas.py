@@ -11,7 +11,17 @@ import numpy as np
 from hogwild.atomics import fetch_add, load, ticks
 from hogwild.compiling import compiled, inlined
 from hogwild.kernels import run_part, size_of
-from hogwild.policies import LINE, acquire, combined, laid_out, placed, release, renew, retire
+from hogwild.policies import (
+    LINE,
+    acquire,
+    combined,
+    laid_out,
+    placed,
+    release,
+    release_waiting,
+    renew,
+    retire,
+)
 from hogwild.steps import log_scale_at, restarted, step_at
 from hogwild.updates import count
 
@@ -96,6 +106,11 @@ def _(policy: Replicated, weights: Any, worker: int) -> tuple[Any, Any]:
 @combined.register
 def _(policy: Replicated, weights: np.ndarray) -> np.ndarray:
     return weights[0]
+
+
+@release_waiting.register
+def _(policy: Replicated) -> None:
+    policy.cells[_LOCK] = 0
 
 
 @renew.of(Replicated)

@@ -70,8 +70,8 @@ class Shared:
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._block = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
         util.Finalize(self, os.close, (descriptor,))
+        self._block = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
 
     def open(self) -> Any:
         """Return the record; its arrays are views of the shared block and keep it alive."""
@@ -95,5 +95,12 @@ def _file_without_name(size: int) -> int:
     else:
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)
-    os.ftruncate(descriptor, size)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)  # what is not there is told now, not by a fatal signal
+        else:
+            os.ftruncate(descriptor, size)
+    except OSError as refused:
+        os.close(descriptor)
+        raise MemoryError(f"{size:,} bytes of shared memory: {refused.strerror}") from refused
     return descriptor

@@ -6,23 +6,24 @@ the training clock.
 """
 
 import contextlib
-import gc
+import itertools
+import math
 import multiprocessing
 import os
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 
 from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause
+from hogwild.borrowed import Held
 from hogwild.compiling import compiled
-from hogwild.policies import renew
+from hogwild.policies import release_waiting, renew
+from hogwild.processes import WorkerProcess, become_worker
 from hogwild.shared import Shared
 from hogwild.steps import StepRule
 from hogwild.work import (
@@ -44,10 +45,13 @@ _GO = _LINE
 _READY = 2 * _LINE
 _SPINS_PER_LOOK = 100_000  # a waiting worker looks at the stop flag a few hundred times a second
 _FAREWELL_SECONDS = 5.0
+_LOOK_SECONDS = 1.0  # beyond the time limit, between two looks for workers that are stopped
+_SLEEPS_PER_LOOK = 10
+_RELEASE_SECONDS = 0.02
 
 
 class WorkerDied(RuntimeError):
-    """A worker process ended in the middle of a run."""
+    """A worker process ended in the middle of a run, or is stopped and the run's time limit has passed."""
 
 
 class Team(Protocol):
@@ -147,9 +151,13 @@ class _CrewTeam:
         self._flags = flags
         self._connections: list[Connection] = []
         self._ticket = 0
+        self._at_rest = False  # all workers: they wait for a segment
 
     def _died(self, worker: int) -> str | None:
         """Return how a worker ended, if it did without a word."""
+
+    def _stopped(self, worker: int) -> str | None:
+        """Return which worker does not run although it has not ended, if it does not."""
 
     def _how_it_ended(self, worker: int) -> str:
         """Return how a worker ended whose pipe is closed; its exit code may come a moment later."""
@@ -159,9 +167,9 @@ class _CrewTeam:
     def _sentinels(self) -> list[Any]:
         return []
 
-    def _receive(self, pending: set[int], messages: dict[int, Any]) -> None:
-        """Wait for news of the workers; put their messages, or raise what they report."""
-        ready = wait([self._connections[worker] for worker in pending] + self._sentinels())
+    def _receive(self, pending: set[int], messages: dict[int, Any], patience: float | None) -> bool:
+        """Wait for news of the workers; put their messages, or raise what they report; return whether any."""
+        ready = wait([self._connections[worker] for worker in pending] + self._sentinels(), patience)
         for worker in [worker for worker in sorted(pending) if self._connections[worker] in ready]:
             try:
                 message = self._connections[worker].recv()
@@ -171,35 +179,52 @@ class _CrewTeam:
                 raise RuntimeError(f"worker {worker} failed:\n{message}")
             messages[worker] = message
             pending.discard(worker)
-        self._check()
+        if ready:
+            self._raise_any(self._died)
+        return bool(ready)
 
-    def _check(self) -> None:
+    def _raise_any(self, ill: Callable[[int], str | None]) -> None:
         for worker in range(len(self._connections)):
-            if how := self._died(worker):
+            if how := ill(worker):
                 raise WorkerDied(how)
 
-    def _gather(self) -> list[Any]:
+    def _gather(self, until: float = math.inf) -> list[Any]:
+        """Return a message of each worker; from a time on, do not wait for workers that are stopped."""
         pending, messages = set(range(len(self._connections))), dict[int, Any]()
         while pending:
-            self._receive(pending, messages)
+            left = max(until - time.monotonic(), 0.0) + _LOOK_SECONDS
+            if not self._receive(pending, messages, None if math.isinf(left) else left):
+                self._raise_any(self._stopped)
+        self._at_rest = True
         return [messages[worker] for worker in range(len(self._connections))]
+
+    def _await_all(self, until: float) -> None:
+        """Wait until every worker is about to spin; they have nothing else to say, unless they fail."""
+        workers = range(len(self._connections))
+        for look in itertools.count(1):
+            if all(self._flags[_READY + worker * _LINE] >= self._ticket for worker in workers):
+                return
+            time.sleep(2e-5)
+            if look % _SLEEPS_PER_LOOK == 0:
+                self._receive(set(workers), {}, 0)
+                if time.monotonic() > until + _LOOK_SECONDS:
+                    self._raise_any(self._stopped)
 
     def run(self, segment: Segment) -> tuple[float, list[Report]]:
         """Perform a segment."""
         self._ticket += 1
+        self._at_rest = False
+        until = time.monotonic() + segment.limit
         renew(self.policy)
         for worker, connection in enumerate(self._connections):
             try:
                 connection.send((self._ticket, segment))
             except (BrokenPipeError, ConnectionResetError):
                 raise WorkerDied(self._how_it_ended(worker)) from None
-        workers = range(len(self._connections))
-        while any(self._flags[_READY + worker * _LINE] < self._ticket for worker in workers):
-            self._check()
-            time.sleep(2e-5)
+        self._await_all(until)
         begin = time.perf_counter_ns()
         self._flags[_GO] = self._ticket
-        reports = self._gather()
+        reports = self._gather(until)
         return (max(report.finished for report in reports) - begin) * 1e-9, reports
 
     def _dismiss(self) -> None:
@@ -219,19 +244,20 @@ class ThreadTeam(_CrewTeam):
     def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
         plan = shared_weights(plan)
         super().__init__(plan, Shared(_flags_for(plan.workers)).open())
-        self._threads = []
-        for worker, core in enumerate(cores):
-            ours, theirs = multiprocessing.Pipe()
-            self._connections.append(ours)
-            thread = threading.Thread(
-                target=serve,
-                args=(plan, worker, theirs, self._flags, core, step),
-                daemon=True,
-                name=f"hogwild-{worker}",
-            )
-            thread.start()
-            self._threads.append(thread)
+        self._threads: list[threading.Thread] = []
         try:
+            for worker, core in enumerate(cores):
+                ours, theirs = multiprocessing.Pipe()
+                self._connections.append(ours)
+                thread = threading.Thread(
+                    target=serve,
+                    args=(plan, worker, theirs, self._flags, core, step),
+                    daemon=True,
+                    name=f"hogwild-{worker}",
+                )
+                self._threads.append(thread)
+                with Held():
+                    thread.start()
             self._gather()
         except BaseException:
             self.close()
@@ -239,72 +265,53 @@ class ThreadTeam(_CrewTeam):
 
     def close(self) -> None:
         """Stop and join the threads."""
-        self._dismiss()
-        for thread in self._threads:
-            thread.join(_FAREWELL_SECONDS)
-        for connection in self._connections:
-            connection.close()
-
-
-def become_worker() -> None:
-    """End this process as soon as its parent has ended, even while a kernel runs; never collect garbage."""
-    gc.disable()  # nor does the parent while it trains
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+        with Held():
+            self._dismiss()
+            deadline = time.monotonic() + _FAREWELL_SECONDS
+            for thread in self._threads:
+                while thread.is_alive() and time.monotonic() < deadline:
+                    thread.join(_RELEASE_SECONDS)
+                    if thread.is_alive():
+                        release_waiting(self.policy)
+            for connection in self._connections:
+                connection.close()
 
 
 def _serve_process(
-    handle: Shared, worker: int, connection: Connection, core: int | None, step: StepRule
+    handle: Shared,
+    worker: int,
+    connection: Connection,
+    cores: list[int],
+    core: int | None,
+    step: StepRule,
 ) -> None:  # runs in the worker process
-    become_worker()
+    become_worker(cores)
     plan, flags = handle.open()
     serve(plan, worker, connection, flags, core, step)
-
-
-@contextlib.contextmanager
-def without_script() -> Iterator[None]:
-    """Start processes that do not run the caller's script again: it then needs no guard."""
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-def process_context() -> Any:
-    """Return how to start processes: from a clean server that has this package loaded, else afresh."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hogwild.preload"])
-    return context
 
 
 class ProcessTeam(_CrewTeam):
     """Persistent processes; data, weights and flags in shared memory."""
 
     def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
-        context = process_context()
         handle = Shared((plan, _flags_for(plan.workers)))
         plan, flags = handle.open()
         super().__init__(plan, flags)
-        self._processes: list[Any] = []
+        self._processes: list[WorkerProcess] = []
+        usable = usable_cores()
         try:
             for worker, core in enumerate(cores):
-                ours, theirs = context.Pipe()
+                ours, theirs = multiprocessing.Pipe()
                 self._connections.append(ours)
-                process = context.Process(
+                process = WorkerProcess(
                     target=_serve_process,
-                    args=(handle, worker, theirs, core, step),
+                    args=(handle, worker, theirs, usable, core, step),
                     daemon=True,
                     name=f"hogwild-{worker}",
                 )
-                with without_script():
-                    process.start()
-                theirs.close()
                 self._processes.append(process)
+                process.start()
+                theirs.close()
             self._gather()
         except BaseException:
             self.close()
@@ -314,20 +321,19 @@ class ProcessTeam(_CrewTeam):
         return [process.sentinel for process in self._processes]
 
     def _died(self, worker: int) -> str | None:
-        if worker >= len(self._processes) or (process := self._processes[worker]).is_alive():
-            return None
-        process.join()
-        return f"worker {worker} (process {process.pid}) ended early with exit code {process.exitcode}"
+        return (how := self._processes[worker].death()) and f"worker {worker} {how}"
+
+    def _stopped(self, worker: int) -> str | None:
+        return (how := self._processes[worker].standstill()) and f"worker {worker} {how}"
 
     def close(self) -> None:
-        """End the processes: kindly, then not."""
-        self._dismiss()
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        for process in self._processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
-        for connection in self._connections:
-            connection.close()
+        """End the processes: kindly where they rest."""
+        with Held():
+            self._dismiss()
+            deadline = time.monotonic() + _FAREWELL_SECONDS * self._at_rest
+            for process in self._processes:
+                if process.pid is not None:
+                    process.join(max(0.0, deadline - time.monotonic()))
+                process.end()
+            for connection in self._connections:
+                connection.close()

@@ -1,6 +1,5 @@
 """The loop over segments: what is trained and evaluated when, on which clock, and when it is over."""
 
-import gc
 import itertools
 import math
 import time
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hogwild.arguments import Limits
+from hogwild.borrowed import CollectorPause
 from hogwild.policies import Private, combined
 from hogwild.problem import Problem
 from hogwild.result import Checkpoint, Status
@@ -43,16 +43,15 @@ class Training:
         self._begin = time.perf_counter()
         callback(self._evaluate())
         self._too_much = DIVERGENCE_FACTOR * max(self._problem.objective_at_zero, self.history[0].objective)
-        collecting = gc.isenabled()
         for epoch in range(self._limits.epochs):
             for first, last in itertools.pairwise(bounds):
-                gc.disable()  # a collection of the caller's objects is not training
+                quiet = CollectorPause()
                 try:
+                    quiet.take()  # a collection of the caller's objects is not training
                     for part in itertools.pairwise(self._stops(epoch, first, last)):
                         self._train(epoch, *part)
                 finally:
-                    if collecting:
-                        gc.enable()
+                    quiet.give_back()
                 callback(self._evaluate())
                 if self._is_over(epoch, len(bounds) - 1):
                     return

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import time
+from io import FileIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,20 +166,20 @@ class RunQueue:
     """How long the thread that made this has been ready to run but had no core, where Linux tells."""
 
     def __init__(self) -> None:
-        self._file: int | None = None
+        self._file: FileIO | None = None
         with contextlib.suppress(OSError):
-            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+            self._file = open("/proc/thread-self/schedstat", "rb", buffering=0)  # noqa: SIM115
 
     def seconds(self) -> float:
         """Return the seconds so far."""
         if self._file is None:
             return math.nan
-        return int(os.pread(self._file, 100, 0).split()[1]) * 1e-9
+        return int(os.pread(self._file.fileno(), 100, 0).split()[1]) * 1e-9
 
     def close(self) -> None:
         """Close the system's file."""
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
 

@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-import multiprocessing
 import threading
 
 import numpy as np
@@ -17,6 +16,7 @@ from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
 from hogwild.steps import Constant
 from hogwild.work import Segment, share_of
 from tests.hogwild.cases import problem
+from tests.hogwild.family import workers
 
 PARALLEL = [name for name, backend in hogwild.BACKENDS.items() if backend.workers != "caller"]
 
@@ -231,7 +231,7 @@ def test_pinning_restores_the_callers_cores():
 def test_no_worker_is_left(backend):
     threads = threading.active_count()
     hogwild.minimize(problem(), backend=backend, workers=3, epochs=1)
-    assert multiprocessing.active_children() == []
+    assert workers() == []
     assert threading.active_count() == threads
 
 
@@ -242,7 +242,7 @@ def test_an_exception_in_the_callback_ends_the_workers():
     for backend in PARALLEL:
         with pytest.raises(KeyError, match="from the callback"):
             hogwild.minimize(problem(), backend=backend, workers=2, callback=fail)
-        assert multiprocessing.active_children() == []
+        assert workers() == []
 
 
 @pytest.mark.parametrize(

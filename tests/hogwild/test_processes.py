@@ -1,6 +1,5 @@
 """What happens when processes die, and what is left behind."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,13 +10,13 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 import hogwild
 from hogwild.shared import Shared
 from tests.hogwild.cases import problem
-
-psutil = pytest.importorskip("psutil")
+from tests.hogwild.family import workers
 
 
 def shared_memory():
@@ -31,7 +30,7 @@ def kill_a_worker_soon(started):
 
     def kill():
         started.wait(60)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        workers()[0].kill()
 
     threading.Thread(target=kill, daemon=True).start()
 
@@ -50,7 +49,7 @@ def test_a_killed_worker_ends_the_run_with_its_name(backend):
             step_size=1e-4,
             callback=lambda row: started.set(),
         )
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
 @pytest.mark.parametrize("backend", ["hogwild_processes", "pool"])

@@ -1,0 +1,69 @@
+"""What a run might leave behind in this process and around it; its workers, seen from outside."""
+
+import gc
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+
+import psutil
+
+PATIENCE = 20.0  # seconds for what is ending to have ended
+
+
+def workers(parent=None):
+    """Return the worker processes of a process, by default this one: children of its fork servers."""
+    found = []
+    for server in psutil.Process(parent).children():
+        try:
+            if "multiprocessing.forkserver" in " ".join(server.cmdline()):
+                found += server.children()
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def await_workers(count=1, patience=PATIENCE):
+    """Wait until there are so many worker processes, and return them."""
+    until = time.monotonic() + patience
+    while len(found := workers()) < count and time.monotonic() < until:
+        time.sleep(0.0005)
+    return found
+
+
+def footprint():
+    """Return everything of which a run must leave as much as it found."""
+    names = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    files = {entry for entry in os.listdir(tempfile.gettempdir()) if entry.startswith(("pymp-", "hogwild"))}
+    kinds = Counter()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            kinds[os.readlink(f"/proc/self/fd/{descriptor}").partition(":")[0]] += 1
+        except OSError:
+            continue  # that of the listing itself
+    return {
+        "threads": threading.active_count(),
+        "descriptors": dict(kinds),
+        "mapped": sum("memfd:hogwild" in line for line in open("/proc/self/maps")),
+        "workers": len(workers()),
+        "children": len(psutil.Process().children()),
+        "shared memory": {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))},
+        "files": files,
+        "collector": gc.isenabled(),
+        "main module": id(sys.modules["__main__"]),
+        "cores": os.sched_getaffinity(0),
+    }
+
+
+def left_behind(before, patience=PATIENCE):
+    """Wait for everything to be as before; return what is not."""
+    until = time.monotonic() + patience
+    while True:
+        gc.collect()  # of a run that failed, its exception holds frames
+        now = footprint()
+        different = {name: (before[name], now[name]) for name in before if now[name] != before[name]}
+        if not different or time.monotonic() > until:
+            return different
+        time.sleep(0.01)
