@@ -190,6 +190,7 @@ def _(policy: VariableLocks) -> None:
 
 @release_waiting.register
 def _(policy: Turns) -> None:
+    policy.cells[LINE::LINE] = _TAKEN  # nobody passes the turn to another one
     policy.cells[0] = (policy.cells[0] + 1) % policy.workers
 
 

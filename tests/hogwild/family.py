@@ -3,10 +3,10 @@
 import gc
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 
@@ -36,7 +36,6 @@ def await_workers(count=1, patience=PATIENCE):
 def footprint():
     """Return everything of which a run must leave as much as it found."""
     names = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
-    files = {entry for entry in os.listdir(tempfile.gettempdir()) if entry.startswith(("pymp-", "hogwild"))}
     kinds = Counter()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -46,11 +45,10 @@ def footprint():
     return {
         "threads": threading.active_count(),
         "descriptors": dict(kinds),
-        "mapped": sum("memfd:hogwild" in line for line in open("/proc/self/maps")),
+        "mapped": Path("/proc/self/maps").read_text().count("memfd:hogwild"),
         "workers": len(workers()),
         "children": len(psutil.Process().children()),
         "shared memory": {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))},
-        "files": files,
         "collector": gc.isenabled(),
         "main module": id(sys.modules["__main__"]),
         "cores": os.sched_getaffinity(0),
@@ -61,9 +59,9 @@ def left_behind(before, patience=PATIENCE):
     """Wait for everything to be as before; return what is not."""
     until = time.monotonic() + patience
     while True:
-        gc.collect()  # of a run that failed, its exception holds frames
         now = footprint()
         different = {name: (before[name], now[name]) for name in before if now[name] != before[name]}
         if not different or time.monotonic() > until:
             return different
+        gc.collect()
         time.sleep(0.01)
