@@ -70,7 +70,8 @@ def minimize(
     """Minimise a problem by stochastic gradient descent or stochastic dual coordinate ascent.
 
     All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early; how many
-    there are changes neither the examples nor, but for races, the updates.
+    there are changes neither the examples nor, but for races, the updates. With the backend `averaging` each
+    of them performs as many.
 
     Parameters
     ----------
@@ -107,9 +108,11 @@ def minimize(
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional
-        Stop at this suboptimality; the problem is solved for it, off every clock.
+        Stop at this suboptimality, at once if the start has it; the problem is solved for it, off every
+        clock.
     tolerance : float, optional
-        Stop when an epoch lowers the objective by less than this share of it.
+        Stop when an epoch lowers the objective, or leaves it as it was, by no more than this share of it. An
+        epoch that raises it is no convergence, and the run goes on.
     time_limit : float, optional
         Seconds of training.
     seed : int
@@ -133,7 +136,8 @@ def minimize(
     Returns
     -------
     Result
-        Divergence and an elapsed time limit are a status, not an exception.
+        Divergence and an elapsed time limit are a status, not an exception; a target or a tolerance that was
+        not met is in the message.
 
     Raises
     ------
@@ -250,7 +254,7 @@ def minimize(
     finally:
         team.close()
     return Result(
-        weights=run.sound_weights,
+        weights=run.weights,
         history=run.history,
         status=run.status,
         message=run.message,

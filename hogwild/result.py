@@ -25,7 +25,7 @@ class Checkpoint(NamedTuple):
     Attributes
     ----------
     epoch : float
-        Passes over the data so far.
+        Passes over the data so far; with `averaging`, where each worker makes them all, of one worker.
     updates : int
         Examples processed so far, by all workers together.
     train_seconds, eval_seconds, wall_seconds : float
@@ -51,12 +51,16 @@ class Checkpoint(NamedTuple):
 class Result:
     """What `minimize` returns.
 
+    Its weights, ``objective`` and ``suboptimality`` are of one state, that of ``checkpoint``: to the bit,
+    ``problem.objective(result.weights) == result.objective``.
+
     Attributes
     ----------
     weights : ndarray of shape (n_features,)
-        The final weights; after a divergence those of the last sound checkpoint.
+        The final weights; after a divergence those of the last sound checkpoint, or of the start.
     history : list of Checkpoint
-        ``pandas.DataFrame(result.history)`` makes a table of it. The first row is the start.
+        ``pandas.DataFrame(result.history)`` makes a table of it. The first row is the start, the last one
+        the end, even where that is not what is returned.
     status : Status
     message : str
         Why the run ended, in words.
@@ -97,6 +101,12 @@ class Result:
     parallel_share: float | None = None
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """The row of the history whose weights these are: a run ends with the first that is not sound."""
+        exploded = self.status == Status.DIVERGED and len(self.history) > 1
+        return self.history[-2 if exploded else -1]
+
+    @property
     def train_seconds(self) -> float:
         """Seconds spent on updates."""
         return self.history[-1].train_seconds
@@ -113,10 +123,10 @@ class Result:
 
     @property
     def objective(self) -> float:
-        """The objective at the last checkpoint."""
-        return self.history[-1].objective
+        """The objective of the weights."""
+        return self.checkpoint.objective
 
     @property
     def suboptimality(self) -> float:
-        """The suboptimality at the last checkpoint."""
-        return self.history[-1].suboptimality
+        """The suboptimality of the weights."""
+        return self.checkpoint.suboptimality

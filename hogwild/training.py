@@ -31,7 +31,7 @@ class Training:
         self._batch_size = batch_size
         self.history: list[Checkpoint] = []
         self.status, self.message = Status.OK, "all epochs done"
-        self.sound_weights = self._weights()
+        self.weights: np.ndarray  # of the last checkpoint, or of the last sound one
         self.updates: np.ndarray = np.zeros(workers, np.int64)
         self.cpu_seconds: np.ndarray = np.zeros(workers)
         self.starved_seconds: np.ndarray = np.zeros(workers)
@@ -42,7 +42,10 @@ class Training:
         """Run the epochs, evaluating at the given positions of each, until a stopping rule holds."""
         self._begin = time.perf_counter()
         callback(self._evaluate())
-        self._too_much = DIVERGENCE_FACTOR * max(self._problem.objective_at_zero, self.history[0].objective)
+        if self._is_over("at the start", 0):
+            return
+        scales = (self._problem.objective_at_zero, self.history[0].objective)
+        self._too_much = DIVERGENCE_FACTOR * max(filter(math.isfinite, scales))
         for epoch in range(self._limits.epochs):
             for first, last in itertools.pairwise(bounds):
                 quiet = CollectorPause()
@@ -53,7 +56,8 @@ class Training:
                 finally:
                     quiet.give_back()
                 callback(self._evaluate())
-                if self._is_over(epoch, len(bounds) - 1):
+                planned = self._copies * (epoch * self._problem.n_examples + last)
+                if self._is_over(f"in epoch {epoch + 1}", planned, len(bounds) - 1):
                     return
 
     def _stops(self, epoch: int, first: int, last: int) -> list[int]:
@@ -86,24 +90,31 @@ class Training:
     @property
     def _passes(self) -> float:
         """Passes over the data that all updates so far are."""
-        copies = len(self._team.weights) if isinstance(self._team.policy, Private) else 1
-        return float(self.updates.sum() / self._problem.n_examples / copies)
+        return float(self.updates.sum() / self._problem.n_examples / self._copies)
+
+    @property
+    def _copies(self) -> int:
+        """How many times each example is visited in an epoch."""
+        return len(self._team.weights) if isinstance(self._team.policy, Private) else 1
 
     def _weights(self) -> np.ndarray:
         """Return the weights that count, while the workers are at rest and nobody races with it."""
-        weights = np.array(combined(self._team.policy, self._team.weights))
-        if isinstance(self._step, Shrinking):
-            with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what has exploded
+            weights = np.array(combined(self._team.policy, self._team.weights))
+            if isinstance(self._step, Shrinking):
                 weights *= weights.dtype.type(self._step.scale)
-        return self._problem.settle(weights)
+            return self._problem.settle(weights)
 
     def _evaluate(self) -> Checkpoint:
         begin = time.perf_counter()
         weights = self._weights()
         objective = self._problem.objective(weights)
         errors = self._problem.weight_errors(weights)
-        if objective <= self._too_much:
-            self.sound_weights = weights
+        self._sound = math.isfinite(objective) and objective <= self._too_much
+        if self._sound:  # the loss may not mind an infinite weight
+            self._sound = bool(np.isfinite(weights).all())
+        if self._sound or not self.history:
+            self.weights = weights
         now = time.perf_counter()
         self._eval_seconds += now - begin
         done = int(self.updates.sum())
@@ -120,33 +131,49 @@ class Training:
         self.history.append(checkpoint)
         return checkpoint
 
-    def _is_over(self, epoch: int, segments: int) -> bool:
-        """Apply the stopping rules after a checkpoint; set status and message where one holds."""
-        now, limits = self.history[-1], self._limits
-        if not now.objective <= self._too_much:
-            self.status = Status.DIVERGED
-            start = self.history[0].objective
-            self.message = (
-                f"diverged in epoch {epoch + 1}: objective {start:.3g} at first, {now.objective:.3g} now"
-            )
-            return True
-        if limits.target is not None and now.suboptimality <= limits.target:
-            self.message = f"reached the target suboptimality {limits.target:g} after {now.epoch:g} epochs"
-            return True
-        if limits.tolerance is not None and len(self.history) > segments:
-            before = self.history[-1 - segments].objective
-            if before - now.objective < limits.tolerance * abs(before):
-                self.message = (
-                    f"an epoch lowered the objective by less than the tolerance {limits.tolerance:g}"
-                )
-                return True
-        if self._train_seconds >= limits.time_limit:
-            self.status, self.message = (
-                Status.TIMEOUT,
-                f"the time limit of {limits.time_limit:g} s of training has passed",
-            )
-            return True
-        return False
+    def _is_over(self, when: str, planned: int, segments: int = 1) -> bool:
+        """Apply the stopping rules after a checkpoint and so many updates; set status and message."""
+        now, limits, status = self.history[-1], self._limits, Status.OK
+        whole = limits.epochs * self._problem.n_examples * self._copies
+        if not self._sound:
+            status, message = Status.DIVERGED, f"diverged {when}: {self._what_exploded()}"
+        elif limits.target is not None and now.suboptimality <= limits.target:  # never where it is nan
+            message = f"reached the target suboptimality {limits.target:g} after {now.epoch:g} epochs"
+        elif now.updates < (whole if self._train_seconds >= limits.time_limit else planned):
+            status = Status.TIMEOUT
+            message = f"the time limit of {limits.time_limit:g} s of training has passed"
+        elif limits.tolerance is not None and 0 <= self._fall(segments) <= limits.tolerance:
+            message = f"an epoch lowered the objective by no more than the tolerance {limits.tolerance:g}"
+        elif now.updates == whole:
+            message = "; ".join(["all epochs done", *self._missed(segments)])
+        else:
+            return False
+        self.status, self.message = status, message
+        return True
+
+    def _what_exploded(self) -> str:
+        start, now = self.history[0].objective, self.history[-1].objective
+        if len(self.history) == 1:
+            return f"its objective is {now:.3g}"
+        infinite = ", with weights that are not finite" * (math.isfinite(now) and now <= self._too_much)
+        return f"objective {start:.3g} at first, {now:.3g} now{infinite}"
+
+    def _fall(self, segments: int) -> float:
+        """Return by which share of itself the last epoch lowered the objective; nan before there is one."""
+        if len(self.history) <= segments:
+            return math.nan
+        before, now = self.history[-1 - segments].objective, self.history[-1].objective
+        return (before - now) / before if before else -now
+
+    def _missed(self, segments: int) -> list[str]:
+        """Return, in words, what the run was to reach and did not."""
+        missed, limits = [], self._limits
+        if limits.target is not None:
+            missed.append(f"the target suboptimality {limits.target:g} was not reached")
+        if limits.tolerance is not None:
+            rose = ", and the last epoch raised the objective" * (self._fall(segments) < 0)
+            missed.append(f"the tolerance {limits.tolerance:g} was never met{rose}")
+        return missed
 
 
 def bounds_of(examples: int, evaluations: int, batch_size: int) -> list[int]:

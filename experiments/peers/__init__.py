@@ -90,7 +90,8 @@ def fit(
         raise NotImplementedError(f"{name} needs a penalty, and l2 is 0")
     if problem.name not in LINEAR and problem.mu > 0:
         raise NotImplementedError(f"{name} would charge mu per rating, not per factor; it must be 0")
-    history = [_checkpoint(problem, np.zeros(problem.n_weights, problem.dtype), 0, 0.0)]
+    kept = np.zeros(problem.n_weights)
+    history = [_checkpoint(problem, kept, 0, 0.0)]
     solved = not math.isnan(history[0].suboptimality)
     status, message = Status.OK, "all epochs done"
     with _quiet(), tempfile.TemporaryDirectory() as folder, _on_one_core(pinned and peer.cores == "one"):
@@ -111,6 +112,7 @@ def fit(
             if not end.objective <= DIVERGENCE_FACTOR * history[0].objective:
                 status, message = Status.DIVERGED, f"diverged: objective {end.objective:.3g} at the end"
                 break
+            kept = weights
             if end.suboptimality <= (target or PRECISE):
                 message = f"suboptimality {end.suboptimality:.3g} reached"
                 break
@@ -119,7 +121,7 @@ def fit(
                 message = f"time limit: {spent:.3g} s of {time_limit:g} s spent, {following} epochs not tried"
                 break
     return Result(
-        weights=weights,
+        weights=kept,
         history=_monotone(history),
         status=status,
         message=message,

@@ -95,6 +95,18 @@ def test_too_large_a_step_is_a_divergence() -> None:
     assert result.status == Status.DIVERGED
 
 
+def test_a_peer_that_explodes_gives_back_what_it_had_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {1: np.full(5, 0.01), 2: np.full(5, 0.02), 3: np.full(5, 1e200)}
+    record = registry.Peer("explosive", (), lambda *_: fits.__getitem__, registry.LINEAR)
+    monkeypatch.setitem(peers.PEERS, "explosive", record)
+    problem = make("least_squares")
+    problem.solve()
+    result = peers.fit(problem, "explosive", epochs=3, seed=0)
+    assert result.status == "diverged"
+    assert result.weights.tolist() == [0.02] * 5
+    assert result.objective == problem.objective(result.weights) == result.history[-2].objective
+
+
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """A peer whose fits take so many seconds, by a clock of its own, and end at chosen suboptimalities."""
