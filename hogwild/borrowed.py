@@ -79,10 +79,7 @@ class Held:
     def __exit__(self, *failure: object) -> None:
         if self._here:
             _state.holds -= 1
-            if _state.holds == 0 and _state.waiting:
-                interrupt = _state.waiting[0]
-                _state.waiting.clear()
-                _obey(*interrupt)
+            _deliver()
 
 
 def _obey(number: int, frame: FrameType | None) -> None:
@@ -92,6 +89,13 @@ def _obey(number: int, frame: FrameType | None) -> None:
         _state.obeyed = time.monotonic()
         _state.previous(number, frame)
         _state.obeyed = -_IMPATIENCE_SECONDS  # it did not raise
+
+
+def _deliver() -> None:
+    if _state.holds == 0 and _state.waiting:
+        interrupt = _state.waiting[0]
+        _state.waiting.clear()
+        _obey(*interrupt)
 
 
 @contextlib.contextmanager
@@ -110,5 +114,8 @@ def orderly() -> Iterator[None]:
     try:
         yield
     finally:
+        _state.holds += 1  # at once: `Held` would be a call, before which it could be interrupted
         if signal.getsignal(signal.SIGINT) is _obey:
             signal.signal(signal.SIGINT, previous)
+        _state.holds -= 1
+        _deliver()

@@ -76,17 +76,16 @@ class _Popen(popen_forkserver.Popen):
             context.set_spawning_popen(None)
         with Held():
             self.sentinel, orders = _server.connect(self._fds)  # type: ignore[attr-defined]
-            pipe = open(orders, "wb")  # noqa: SIM115
-            self.finalizer = util.Finalize(self, os.close, (self.sentinel,))
-            # a duplicate that lives as long as we do tells the process of our end
-            self._alive = open(os.dup(orders), "wb")  # noqa: SIM115
-        with pipe:
-            pipe.write(order.getbuffer())
-        self.pid = forkserver.read_signed(self.sentinel)
-
-    def close(self) -> None:
-        super().close()
-        self._alive.close()
+            ends = (self.sentinel, orders)
+            self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
+            # open as long as we live: at its end, the process ends
+            with open(orders, "wb", closefd=False) as pipe:
+                pipe.write(order.getbuffer())
+        try:
+            self.pid = forkserver.read_signed(self.sentinel)
+        except BaseException:
+            self.finalizer()
+            raise
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         if flag != os.WNOHANG:

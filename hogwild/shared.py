@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hogwild.borrowed import Held
+
 _ALIGNMENT = 128  # two cache lines, so that no two arrays share one
 
 
@@ -64,7 +66,8 @@ class Shared:
             start = -(-end // step) * step
             end = start + size
             self._places.append((start, end))
-        self._attach(_file_without_name(max(end, 1)))
+        with Held():  # from its making on, the file must not be lost from sight
+            self._attach(_file_without_name(max(end, 1)))
         for (start, end), buffer in zip(self._places, buffers, strict=True):
             self._block[start:end] = buffer.raw()
 

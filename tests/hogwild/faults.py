@@ -6,20 +6,24 @@ orders.
 """
 
 import contextlib
+import faulthandler
 import itertools
-import multiprocessing
+import multiprocessing.util
 import os
 import resource
 import signal
 import threading
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 import hogwild
 from hogwild import backends, guide_pool, teams
-from tests.hogwild.family import footprint, left_behind, workers
+from tests.hogwild.family import PATIENCE, footprint, left_behind, workers
 
 HANG_SECONDS = 60.0
 SIGNALS, WITHIN = ("kill", "pause"), ("exception", "memory")
@@ -254,3 +258,119 @@ def run_with(fault: Fault, case: Any, **options: Any) -> Outcome:
             error, text = type(raised), "".join(traceback.format_exception(raised))
     injected = shooter.shots if fault.kind in SIGNALS else 1
     return Outcome(injected, error, text, result, bool(hung), left_behind(before))
+
+
+class Presses(NamedTuple):
+    """Ctrl-C, so many times."""
+
+    times: int
+    moment: str  # start, or training
+    delay: float
+    gap: float
+
+
+class Pressed(KeyboardInterrupt):
+    """Ctrl-C of a test."""
+
+
+def press(presses: Presses, case: Any, **options: Any) -> Outcome:
+    """Press Ctrl-C during a run in the main thread, again and again until it ends."""
+    before = footprint()
+    begun, over = threading.Event(), threading.Event()
+    seen = 0
+
+    def see(number: int, frame: Any) -> None:
+        nonlocal seen
+        while frame is not None and frame.f_code.co_name not in ("minimize", "inner"):
+            frame = frame.f_back
+        if frame is not None:  # in the run, not in what surrounds it
+            seen += 1
+            raise Pressed
+
+    def act() -> None:
+        begun.wait()
+        for count in itertools.count():
+            # beyond those asked for: Python drops an interrupt that comes in the callback of a weak reference
+            pause = presses.gap if count < presses.times else 2.0
+            if over.wait(pause if count else presses.delay):
+                return
+            os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, see)
+    thread = threading.Thread(target=act, name="presser", daemon=True)
+    faulthandler.dump_traceback_later(2 * HANG_SECONDS, exit=True)
+    error, text, result = None, "", None
+    thread.start()
+    try:
+        if presses.moment == "start":
+            begun.set()
+        result = hogwild.minimize(
+            case,
+            epochs=10**7,
+            step_size=1e-3,
+            time_limit=HANG_SECONDS,
+            callback=lambda row: begun.set(),
+            **options,
+        )
+    except Pressed as raised:
+        error, text = Pressed, "".join(traceback.format_exception(raised))
+    finally:
+        over.set()
+        begun.set()
+        restored = signal.getsignal(signal.SIGINT) is see
+        thread.join()
+        signal.signal(signal.SIGINT, previous)
+        faulthandler.cancel_dump_traceback_later()
+    left = left_behind(before)
+    if not restored:
+        left["handler of Ctrl-C"] = (see, previous)
+    return Outcome(seen, error, text, result, False, left)
+
+
+def run_and_tell(connection: Any, case: Any, options: dict[str, Any]) -> None:
+    """Run in a process that will be killed, and tell of each checkpoint."""
+    hogwild.minimize(
+        case,
+        epochs=10**7,
+        step_size=1e-3,
+        callback=lambda row: connection.send(row.updates),
+        **options,
+    )
+
+
+def orphans(moment: str, delay: float, case: Any, **options: Any) -> dict[str, Any]:
+    """Kill a process with a run; return what is left of its workers and servers, and in their folder."""
+    folder = Path(multiprocessing.util.get_temp_dir())
+    files = set(folder.iterdir())
+    memory = footprint()["shared memory"]
+    ours, theirs = multiprocessing.Pipe()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+        parent = multiprocessing.get_context("fork").Process(
+            target=run_and_tell, args=(theirs, case, options), daemon=False
+        )
+        parent.start()
+    theirs.close()
+    if moment == "start":
+        until = time.monotonic() + HANG_SECONDS
+        while not (family := psutil.Process(parent.pid).children()) and time.monotonic() < until:
+            time.sleep(0.001)
+    else:
+        ours.recv()
+    time.sleep(delay)
+    family = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.join()
+    ours.close()
+    left: dict[str, Any] = {}
+    if alive := psutil.wait_procs(family, timeout=PATIENCE)[1]:
+        left["processes"] = [process.cmdline() for process in alive]
+        for process in alive:
+            process.kill()
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = set(folder.iterdir()) - files, footprint()["shared memory"] - memory
+        if found == (set(), set()):
+            return left
+        time.sleep(0.01)
+    return left | {"files and memory": found}
