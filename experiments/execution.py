@@ -74,6 +74,8 @@ def execute(trial: Trial) -> Outcome:
         "build_seconds": build_seconds,
         **watched,
     }
+    what = trial.workload
+    workloads.check_unchanged(what.dataset, what.data, what.file_hash)  # maps may change under the workers
     del columns["epoch"]
     if result.status != hogwild.Status.DIVERGED:
         errors = built.problem.errors(result.weights)

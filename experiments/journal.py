@@ -32,11 +32,14 @@ ADDED: dict[str, Any] = {
     "hot_weights": 0,
     "page_cache": "warm",
     "check_seconds": 0.0,
+    "data_id": "unknown",
+    "file_hash": "none",
 }
 TRIAL_COLUMNS = tuple(
     """
     trial experiment grid replicate purpose
-    problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype data_hash
+    problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype
+    data_id file_hash data_hash
     omega delta rho rho_error meeting_share rank
     method backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
     gradient_delay penalty merge_every hot_weights page_cache instrument pinned

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments import journal, statistics, workloads
 from experiments.peers import ALONE, OWN_STEPS, PEERS
-from experiments.spec import WORKERS, Grid, Preset, Spec
+from experiments.spec import WORKERS, Grid, Preset, Spec, SpecError
 from experiments.workloads import Workload
 
 BASE_SEED = 20110628  # one for all experiments, so that they share data
@@ -141,6 +141,7 @@ def describe(trial: Trial) -> dict[str, Any]:
     columns |= {name: getattr(workload, name) for name in ("problem", "dataset", "l2", "dtype", "data_seed")}
     known = ("n_examples", "n_features", "density", "zipf_exponent")
     columns |= {name: value for name, value in workload.data if name in known}
+    columns |= {"data_id": workload.data_id, "file_hash": workload.file_hash or "none"}
     return {"trial": trial.key, "pinned": trial.pin, **columns}
 
 
@@ -162,8 +163,9 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
     limit = max(worker_counts([grid.workers_limit or 10**6], cores))
     fixed = {name: getattr(run, name) for name in FIXED} | {"experiment": spec.name, "grid": grid.name}
     axes = {name: getattr(run, name) for name in SWEPT} | {"workers": worker_counts(run.workers, cores)}
+    found = [(chosen, _file_hash(spec, grid, chosen)) for chosen in _product(grid.data)]
     for what in _product({"problem": grid.problem, "l2": grid.l2, "dtype": grid.dtype}):
-        for chosen, step, cell in itertools.product(_product(grid.data), run.step_size, _product(axes)):
+        for (chosen, file_hash), step, cell in itertools.product(found, run.step_size, _product(axes)):
             if cell["backend"] in ALONE:
                 cell["workers"] = 1
             if cell["backend"] in PEERS:
@@ -187,7 +189,7 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
                 tune, candidates = False, [dict(zip(STEP, ("own", None, None), strict=True))]
             elif cell["backend"] in PEERS:  # their step is constant, whatever the rule
                 candidates = [dict(zip(STEP, ("constant", each, None), strict=True)) for each in step.initial]
-            place = functools.partial(_place, grid, what, chosen)
+            place = functools.partial(_place, grid, what, chosen, file_hash)
             unknown: dict[str, Any] = dict.fromkeys(STEP)
             if cell["method"] == "sdca":
                 tune, candidates = False, [unknown]
@@ -206,14 +208,29 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
             yield Trial(**common, **place(replicate), **unknown, tuned_on=tuned_on)
 
 
-def _place(grid: Grid, what: Mapping[str, Any], chosen: Mapping[str, Any], replicate: int) -> dict[str, Any]:
+def _file_hash(spec: Spec, grid: Grid, chosen: Mapping[str, Any]) -> str:
+    try:
+        return workloads.file_hash(grid.dataset, chosen)
+    except OSError as error:
+        raise SpecError(f"{spec.name}: {grid.name}.data.path: {error}") from error
+
+
+def _place(
+    grid: Grid, what: Mapping[str, Any], chosen: Mapping[str, Any], file_hash: str, replicate: int
+) -> dict[str, Any]:
     """What a replicate changes: its number, the data where the spec does not fix their seed, the order."""
     options = workloads.resolve(grid.dataset, chosen)
     # A spec that fixes the data's seed has the same data in every replicate: solved once.
     data_seed = int(options.pop("seed", seed("data", replicate)))
     data = tuple(sorted(options.items()))
     workload = Workload(
-        **what, dataset=grid.dataset, data=data, data_seed=data_seed, solve=grid.solve, rank=grid.rank
+        **what,
+        dataset=grid.dataset,
+        data=data,
+        data_seed=data_seed,
+        solve=grid.solve,
+        rank=grid.rank,
+        file_hash=file_hash,
     )
     return {"replicate": replicate, "workload": workload, "order_seed": seed("order", replicate)}
 

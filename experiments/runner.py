@@ -18,6 +18,7 @@ from experiments import environment, journal, machine
 from experiments.execution import Impossible, Outcome, execute
 from experiments.plan import Trial, describe, settled
 from experiments.progress import PLAIN_LINE_SECONDS, Reporter
+from experiments.workloads import ChangedData
 
 TABLES_SHARE = 0.001  # of the time goes at most into the CSVs that follow the journal
 ADVICE = "choose another --out, or --fresh to measure again from nothing"
@@ -44,8 +45,9 @@ def run(
     """Run the trials that the directory does not hold yet; return how many rows of each status it holds now.
 
     An exception in a trial becomes a row with status ``error``; an interrupt ends the run, tables written.
-    Trials of the same experiments that are neither planned nor spare are of an earlier spec: they stay in the
-    journal and leave the tables.
+    Trials of the same experiments that are neither planned nor spare are of an earlier spec, or of what a
+    file held before: they stay in the journal and leave the tables. A trial on other data than the ones
+    before it, for the same data set, options and seed, is an error, and has another chance in the next run.
 
     Parameters
     ----------
@@ -79,12 +81,13 @@ def run(
         # a trial that was disturbed has another chance each time
         done = {key for key, record in records.items() if not record["trial"].get("disturbed")}
         waiting = [trial for trial in trials if trial.key not in done]
+        hashes = _data_hashes(directory)
         with Reporter(console, trials, waiting, costs or {}) as reporter:
             kept, began = _Records(directory), time.monotonic()
             try:
                 while waiting or left:
                     for trial in waiting:
-                        outcome = _attempt(trial, execute, records)
+                        outcome = _attempt(trial, execute, records, hashes)
                         outcome.columns["environment"] = fingerprint
                         kept.add(outcome)
                         records[trial.key] = {"trial": outcome.columns, "history": outcome.history}
@@ -145,14 +148,41 @@ def _retire(directory: Path, records: Mapping[str, Any], planned: list[Trial], c
     retired = (before - keys) | (ours - keys)
     if retired != before:
         journal.retire(directory, retired)
-    if retired:
-        where = f"{directory / journal.JOURNAL}, not in the tables"
-        text = f"{len(retired)} trials of an earlier spec stay in {where}"
+    files = {trial.workload.data_id: trial.workload for trial in planned if trial.workload.file_hash}
+    why: Counter[str] = Counter()
+    for row in (records[key]["trial"] for key in retired & set(records)):
+        now = files.get(row.get("data_id"))
+        if now and now.file_hash != row["file_hash"]:
+            why[f"what {dict(now.data)['path']} held before it changed"] += 1
+        else:
+            why["an earlier spec"] += 1
+    for reason, count in sorted(why.items()):
+        text = f"{count} trials of {reason} stay in {directory / journal.JOURNAL}, not in the tables"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _data_hashes(directory: Path) -> dict[Any, str]:
+    """Return what data hold in the trials of the tables, by what was asked for."""
+    rows = [record["trial"] for record in journal.current(directory).values()]
+    return {
+        (row.get("data_id"), row.get("file_hash")): row["data_hash"] for row in rows if row.get("data_hash")
+    }
+
+
+def _check_data(trial: Trial, outcome: Outcome, hashes: dict[Any, str]) -> None:
+    """Make sure that a trial's data hold what they did in other trials, whoever made or installed them."""
+    asked, found = describe(trial), outcome.columns.get("data_hash") or ""
+    before = hashes.setdefault((asked["data_id"], asked["file_hash"]), found) if found else ""
+    if found != before:
+        sides = f"data_hash {before[:12]}… there, {found[:12]}… here"
+        raise ChangedData(f"{trial.workload.dataset} is not what it was in other trials: {sides}; {ADVICE}")
+
+
 def _attempt(
-    trial: Trial, execute: Callable[[Trial], Outcome], records: Mapping[str, journal.Record]
+    trial: Trial,
+    execute: Callable[[Trial], Outcome],
+    records: Mapping[str, journal.Record],
+    hashes: dict[Any, str],
 ) -> Outcome:
     """Run a trial, whatever becomes of it, and add the columns that describe it."""
     began, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -161,6 +191,11 @@ def _attempt(
             raise Impossible(trial.skip)
         trial = settled(trial, records)
         outcome = execute(trial)
+        _check_data(trial, outcome, hashes)
+    except ChangedData as change:  # which the next run may find undone
+        outcome = Outcome(
+            {"status": str(hogwild.Status.ERROR), "reason": str(change), "disturbed": "its data"}
+        )
     except (Impossible, LookupError) as reason:
         outcome = Outcome({"status": str(hogwild.Status.SKIPPED), "reason": str(reason)})
     except Exception as error:  # whatever it is, it is a row, and the next trial has its turn

@@ -77,7 +77,7 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     and the checks of the data.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
     """
-    text = "trial data_hash grid reason sampling page_cache environment disturbed".split()
+    text = "trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed".split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
     for name, before in ADDED.items():
         if name not in trials:

@@ -16,6 +16,8 @@ MEASURED = ("ok", "diverged", "timeout")
 STATUSES = (*MEASURED, "skipped", "error")
 # A trial's final figures are its last checkpoint's.
 FINAL = [name for name in journal.CHECKPOINT_COLUMNS if name in journal.TRIAL_COLUMNS]
+# What tells data sets apart in runs from before `data_id`.
+AS_FAR_AS_KNOWN = ("experiment", "grid", "n_examples", "n_features", "density", "zipf_exponent")
 SAME = 1e-9  # what is computed may differ in its last digits from processor to processor
 AGAIN = "give the run's command again"
 
@@ -53,6 +55,7 @@ def _journal(directory: Path) -> Iterator[str]:
 def _tables(directory: Path) -> Iterator[str]:
     """Compare the CSVs and environment.json with each other."""
     trials = _rows(directory / journal.TRIALS, journal.TRIAL_COLUMNS)
+    yield from _data(trials)
     history = _rows(directory / journal.HISTORY, journal.HISTORY_COLUMNS)
     environment = _json(directory / journal.ENVIRONMENT)
     known = {side.get("fingerprint") for side in (environment, *environment.get("others", []))}
@@ -76,6 +79,24 @@ def _tables(directory: Path) -> Iterator[str]:
     for key in last:
         if key not in seen:
             yield f"{journal.HISTORY}: trial {key} is not in {journal.TRIALS}"
+
+
+def _data(trials: list[dict[str, str]]) -> Iterator[str]:
+    """Find trials that were to have the same data and did not: a file was replaced, or a package."""
+    sides: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in trials:
+        same = ("data_id",) if row["data_id"] != journal.ADDED["data_id"] else AS_FAR_AS_KNOWN
+        if row["data_hash"]:
+            found = sides.setdefault(tuple(row[name] for name in ("dataset", "data_seed", *same)), {})
+            found.setdefault(row["data_hash"], []).append(row["trial"])
+    for (dataset, seed, *_), found in sides.items():
+        if len(found) > 1:
+            each = "; ".join(f"{len(keys)} like {keys[0]} with {data}" for data, keys in found.items())
+            yield (
+                f"{journal.TRIALS}: trials on {dataset} with data_seed {seed} are on {len(found)} different "
+                f"data, by their data_hash: {each}. They cannot be compared: run their experiments again, "
+                "if need be with --fresh"
+            )
 
 
 def _claims(directory: Path) -> Iterator[str]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
+import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import hogwild
 from hogwild.datasets.rows import counts
+from hogwild.datasets.source_code import python_files
 
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
@@ -21,11 +25,20 @@ RANK = 10  # of the factors that complete a matrix, where a spec does not say
 SPARSITY: dict[object, Any] = {}
 TIMES, LONG_SECONDS = 5, 0.1  # what is short is timed a few times
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
+YOUNG_NANOSECONDS = 1e9  # a file may change again and keep its time
+
+
+class ChangedData(RuntimeError):
+    """Data that are not those that were planned, or measured before: the message says which."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is minimised on which data: the settings, hashable, without the arrays."""
+    """What is minimised on which data: the settings, hashable, without the arrays.
+
+    ``file_hash`` stands for the content of the file that data are read from (`file_hash`); data that are made
+    have none.
+    """
 
     problem: str
     l2: float
@@ -35,15 +48,25 @@ class Workload:
     data_seed: int
     solve: bool = True
     rank: int | None = None
+    file_hash: str = ""
 
     @property
-    def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int]:
+    def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int, str]:
         """What two workloads on the same data have in common."""
-        return self.dataset, self.data, self.data_seed
+        return self.dataset, self.data, self.data_seed, self.file_hash
+
+    @property
+    def data_id(self) -> str:
+        """16 hexadecimal digits over data set, options and seed, whatever a file holds."""
+        asked = json.dumps([self.dataset, dict(self.data), self.data_seed], sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
     def settings(self) -> dict[str, object]:
         """The settings as a plain table."""
-        return {**vars(self), "data": dict(self.data)}
+        settings = {**vars(self), "data": dict(self.data)}
+        if not self.file_hash:  # the keys of trials do not depend on there being files
+            del settings["file_hash"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,65 @@ def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return resolved
 
 
+def file_hash(dataset: str, chosen: Mapping[str, Scalar]) -> str:
+    """Return the SHA-256 of the file that a data set is read from, empty if it is not read from one.
+
+    Of a folder, that of a list of its files and their SHA-256. What was hashed before is not read again as
+    long as its size and its times stay.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or if it cannot be read.
+    """
+    if "path" not in chosen:
+        return ""
+    path = Path(str(chosen["path"]))
+    if not path.is_dir():
+        return _hash_of(path)
+    files = python_files(path) if dataset == "python_source" else sorted(path.glob("[!.]*"))
+    return hashlib.sha256("".join(_listed(path, files)).encode()).hexdigest()
+
+
+def check_unchanged(dataset: str, chosen: tuple[tuple[str, Scalar], ...], planned: str) -> None:
+    """Make sure that the file of a data set, if there is one, has the hash that was planned with.
+
+    Raises
+    ------
+    ChangedData
+        If not.
+    """
+    try:
+        unchanged = not planned or file_hash(dataset, dict(chosen)) == planned
+    except OSError as error:
+        raise ChangedData(f"{error}; it was there when this trial was planned") from error
+    if not unchanged:
+        path = dict(chosen)["path"]
+        raise ChangedData(f"{path} has changed since this trial was planned: give the run's command again")
+
+
+def _listed(folder: Path, files: Iterable[Path]) -> Iterable[str]:
+    for file in files:
+        if not file.is_dir():
+            try:
+                yield f"{_hash_of(file)}  {file.relative_to(folder)}\n"
+            except OSError:  # which is no example for whoever reads the folder
+                yield f"unreadable  {file.relative_to(folder)}\n"
+
+
+def _hash_of(path: Path) -> str:
+    found = path.stat()
+    times = found.st_mtime_ns, found.st_ctime_ns
+    read = _read_hash.__wrapped__ if time.time_ns() - max(times) < YOUNG_NANOSECONDS else _read_hash
+    return read(path.resolve(), found.st_dev, found.st_ino, found.st_size, *times)
+
+
+@functools.cache
+def _read_hash(path: Path, *identity: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def memory_need(workload: Workload) -> float:
     """Bytes that the workload will need at most, as far as its options say."""
     chosen = dict(workload.data)
@@ -84,13 +166,16 @@ def memory_need(workload: Workload) -> float:
 
 
 @functools.lru_cache(maxsize=2)
-def data(dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int) -> tuple[Any, Any | None]:
-    """Build a data set and split it; the last two are kept."""
+def data(
+    dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int, planned: str = ""
+) -> tuple[Any, Any | None]:
+    """Build a data set and split it; the last two are kept, each as it was for its file's hash."""
     keywords = dict(chosen)
     test_fraction, test_subset = keywords.pop("test_fraction", None), keywords.pop("test_subset", None)
     if "seed" in _parameters(dataset):
         keywords["seed"] = data_seed
     whole = hogwild.datasets.NAMES[dataset](**keywords)
+    check_unchanged(dataset, chosen, planned)
     if test_subset is not None:
         return whole, hogwild.datasets.NAMES[dataset](**{**keywords, "subset": test_subset})
     return (whole, None) if test_fraction is None else whole.split(float(test_fraction), data_seed)

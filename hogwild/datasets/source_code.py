@@ -114,7 +114,7 @@ def python_source(
     if not root.is_dir():
         raise FileNotFoundError(f"path is {str(root)!r}; it must be a folder with Python files")
 
-    files = [file for folder in [root, *_folders(packages)] for file in _python_files(folder)]
+    files = [file for folder in [root, *_folders(packages)] for file in python_files(folder)]
     documents, labels, n_read, n_skipped = _read(files, rng.permutation(len(files)), construct, limit)
     if not documents:
         raise ValueError(
@@ -156,7 +156,8 @@ def _folders(packages: Any) -> list[Path]:
     return folders
 
 
-def _python_files(root: Path) -> Iterator[Path]:
+def python_files(root: Path) -> Iterator[Path]:
+    """Yield the files that `python_source` reads in a folder and below it, in order."""
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if name not in LEFT_OUT and not name.startswith("."))
         yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))

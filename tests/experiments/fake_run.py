@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
+from experiments.journal import ADDED, HISTORY_COLUMNS, TRIAL_COLUMNS
 from experiments.peers.registry import PEERS
 
 FINGERPRINT = "0f1e2d3c4b5a6978"
@@ -333,6 +333,7 @@ def _trial(
         "l2": cell.get("l2", 0.0),
         "dtype": "float64",
         "data_hash": "e0" * 32,
+        **{name: ADDED[name] for name in ("data_id", "file_hash")},
         "omega": 75,
         "delta": 0.4,
         "rho": 0.9,
