@@ -246,9 +246,19 @@ def _parse(line: bytes) -> Record | None:
     try:
         body = json.loads(line)
         checksum = body.pop("checksum")
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return None
-    return body if checksum == _checksum(body) else None
+    return body if checksum == _checksum(body) and _known(body) else None
+
+
+def _known(body: Record) -> bool:
+    """Return whether a line is of one of the two kinds: a checksum is right, whoever computed it."""
+    match body:
+        case {"retired": list(keys)}:
+            return all(isinstance(key, str) for key in keys)
+        case {"trial": {"trial": str()}, "history": list(rows)}:
+            return all(isinstance(row, list) for row in rows)
+    return False
 
 
 def _checksum(body: Record) -> str:

@@ -32,6 +32,7 @@ from hogwild.choice import AUTO
 
 SPECS = Path(__file__).parent / "specs"
 PRESETS = ("smoke", "quick", "full")
+LONGEST = 500  # characters of a key or a value in a message
 WORKERS = re.compile(r"(?:(?P<low>[1-9]\d*)\.\.)?(?:(?P<factor>[1-9]\d*)\*)?(?P<unit>cores|[1-9]\d*)")
 
 T = TypeVar("T")
@@ -225,9 +226,9 @@ def load(path: Path, preset: str = "quick") -> Spec:
         If the file cannot be read, is no TOML, or says something that is not allowed.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path.name}: {error}") from error
+        raw = tomllib.loads(path.read_bytes().decode("utf-8"))  # with its own line ends
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SpecError(f"{path.name}: {str(error)[:LONGEST]}") from error
     raw["name"] = path.stem
     _validate(path, raw)
     return {name: _validate(path, _override(path, raw, name)) for name in PRESETS}[preset]
@@ -265,7 +266,7 @@ def _message(path: Path, raw: dict[str, Any], problem: Any) -> str:
         text = "unknown key"
     elif problem["type"] != "value_error" and problem["type"] != "missing":
         text += f", not {problem['input']!r}"
-    return f"{path.name}: {key}: {text}" if key else f"{path.name}: {text}"
+    return f"{path.name}: {key[:LONGEST]}: {text[:LONGEST]}" if key else f"{path.name}: {text[:LONGEST]}"
 
 
 def _override(path: Path, raw: dict[str, Any], preset: str) -> dict[str, Any]:
@@ -276,14 +277,16 @@ def _override(path: Path, raw: dict[str, Any], preset: str) -> dict[str, Any]:
         name, *parts = key.split(".")
         if name not in grids or not parts:
             raise SpecError(
-                f"{path.name}: presets.{preset}.set: {key!r} must be grid.key or grid.section.key; "
+                f"{path.name}: presets.{preset}.set: {key[:LONGEST]!r} must be grid.key or grid.section.key; "
                 f"grids: {', '.join(grids)}"
             )
         table = grids[name]
         for part in parts[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise SpecError(f"{path.name}: presets.{preset}.set: {key!r}: {part!r} is not a table")
+                raise SpecError(
+                    f"{path.name}: presets.{preset}.set: {key[:LONGEST]!r}: {part[:LONGEST]!r} is not a table"
+                )
         table[parts[-1]] = value
     return changed
 

@@ -76,7 +76,22 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs,
     and the checks of the data.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing, or if the files are not those of a run.
     """
+    try:
+        return _loaded(directory, experiments)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{directory}: its files are not those of a run ({type(error).__name__}: {str(error)[:300]}); "
+            "`python -m experiments verify` says where"
+        ) from error
+
+
+def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
     text = "trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed".split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
     for name, before in ADDED.items():

@@ -62,15 +62,23 @@ def indices(name: str, value: Any, length: int, maximum: int) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def vector(name: str, value: Any, allowed: str, length: int | None = None) -> np.ndarray:
-    """Return finite real numbers in one dimension; ``allowed`` puts the shape into words, any by default."""
+def vector(
+    name: str, value: Any, allowed: str, length: int | None = None, dtype: np.dtype[Any] | None = None
+) -> np.ndarray:
+    """Return finite real numbers in one dimension, in a precision if one is given.
+
+    ``allowed`` puts the shape into words, any by default.
+    """
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
     if array.shape != (length or array.size,) or not array.size:
         raise ValueError(f"{name} has shape {array.shape}; it must be {allowed}")
+    with np.errstate(over="ignore"):
+        array = array if dtype is None else array.astype(dtype, copy=False)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity; all entries must be finite")
+        also = "" if dtype is None else f", or what is infinite as {dtype}"
+        raise ValueError(f"{name} holds NaN or infinity{also}; all entries must be finite")
     return array
 
 

@@ -6,11 +6,16 @@ every combination at the speed of a hand-specialised one. With ``NUMBA_DISABLE_J
 plain Python.
 """
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +31,88 @@ UNUSED_CACHE_DAYS = 30
 
 
 def user_cache() -> Path:
-    """Return the folder for what can be made again: ``$HOGWILD_CACHE_DIR``, else one in the user's cache."""
+    """Return the folder for what can be made again: ``$HOGWILD_CACHE_DIR``, else one in the user's cache.
+
+    Kernels and optima in it are unpickled, so that whoever can write there can run code as this user. A
+    folder that others can write to is not used, with a warning: this process and its workers then have a
+    folder of their own, which goes with the process.
+    """
     given = os.environ.get("HOGWILD_CACHE_DIR")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hogwild"
+    parts = ("kernels", "optima", "rows")
+    if not given:
+        with contextlib.suppress(RuntimeError):  # a user without a home
+            given = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hogwild")
+    return _private(given, "HOGWILD_CACHE_DIR", parts)
+
+
+@functools.cache
+def _private(given: str | None, variable: str, parts: tuple[str, ...] = ()) -> Path:
+    """Return a folder, with parts, that only this user can write to: the given one if it is so."""
+    try:
+        if not given:
+            raise FileNotFoundError("there is no home folder")
+        folder = Path(given)
+        for part in (folder, *(folder / name for name in parts)):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if why := _unsafe(part):
+                raise PermissionError(why)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        reason = error
+    temporary = tempfile.mkdtemp(prefix="hogwild-")  # for this user alone
+    atexit.register(_remove, temporary, os.getpid())
+    os.environ[variable] = temporary  # of the workers, too
+    warnings.warn(
+        f"{given!r} is not used as a cache: {reason}. What is compiled and solved goes with this process; "
+        f"give {variable} a folder that only you can write to",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    for name in parts:
+        Path(temporary, name).mkdir()
+    return Path(temporary)
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unsafe(folder: Path) -> str:
+    """Return who else could put files into a folder, or another folder in its place; empty if nobody.
+
+    As sshd asks of the folder of a user's keys: the folders above it are looked at, too, up to the home
+    folder. Other than there, one where everybody can write will do if it is sticky, as ``/tmp`` is.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    user, home = os.geteuid(), Path(os.path.expanduser("~"))
+    for whole in {folder.absolute(), folder.resolve()}:
+        for place in (whole, *whole.parents):
+            status = place.stat()
+            above = place != whole
+            if status.st_uid != user and not (above and status.st_uid == 0):
+                return f"{str(place)!r} belongs to the user {status.st_uid}"
+            others = status.st_mode & stat.S_IWOTH
+            others |= status.st_mode & stat.S_IWGRP and not _alone(status.st_gid, user)
+            if others and not (above and status.st_mode & stat.S_ISVTX):
+                return f"others can write to {str(place)!r}"
+            if place == home:
+                break
+    return ""
+
+
+def _alone(group: int, user: int) -> bool:
+    """Return whether a group is the one that many systems make for each user, with nobody else in it."""
+    import grp
+    import pwd
+
+    try:
+        entry, name = grp.getgrgid(group), pwd.getpwuid(user).pw_name
+    except KeyError:
+        return False
+    return entry.gr_name == name and set(entry.gr_mem) <= {name}
 
 
 @functools.cache
@@ -44,15 +126,18 @@ def _kernel_cache() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
-    root = Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache() / "kernels")
-    folder = root / f"hogwild-{digest.hexdigest()[:16]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        given = os.environ.get("NUMBA_CACHE_DIR")
+        root = _private(given, "NUMBA_CACHE_DIR") if given else user_cache() / "kernels"
+        folder = root / f"hogwild-{digest.hexdigest()[:16]}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if _unsafe(folder):
+            return ""
         os.utime(folder)
         for other in root.glob("hogwild-*"):
             if time.time() - other.stat().st_mtime > UNUSED_CACHE_DAYS * 86_400:
                 shutil.rmtree(other, ignore_errors=True)
-    except OSError:  # a read-only home: numba then compiles in every process
+    except OSError:  # not even a temporary folder: numba then compiles in every process
         return ""
     return str(folder)
 

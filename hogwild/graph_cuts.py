@@ -222,11 +222,10 @@ class GraphCut(Problem):
             Naming the argument, what was given and what is allowed.
         """
         precision = checks.floating(dtype)
-        capacities = checks.vector("capacities", capacities, "(n_examples,), at least one")
+        capacities = checks.vector("capacities", capacities, "(n_examples,), at least one", dtype=precision)
         if capacities.min() < 0:
             raise ValueError(f"capacities holds {capacities.min()}; all must be at least 0")
-        most = None if n_nodes is None else checks.integer("n_nodes", n_nodes, minimum=2) - 1
-        most = _MOST if most is None else most
+        most = (_MOST if n_nodes is None else checks.integer("n_nodes", n_nodes, 2, _MOST)) - 1
         heads = checks.indices("heads", heads, capacities.size, most)
         tails = checks.indices("tails", tails, capacities.size, most)
         terminals = checks.indices("terminals", terminals, np.size(terminals), most)
@@ -238,7 +237,7 @@ class GraphCut(Problem):
             )
         nodes = n_nodes or 1 + int(max(heads.max(), tails.max(), terminals.max()))
         low, high = np.minimum(heads, tails), np.maximum(heads, tails)
-        return cls(low, high, capacities.astype(precision), terminals, nodes)
+        return cls(low, high, np.array(capacities), terminals, nodes)
 
     @functools.cached_property
     def content_hash(self) -> str:

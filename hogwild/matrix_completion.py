@@ -252,24 +252,25 @@ class MatrixCompletion(Problem):
         if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
             raise TypeError(f"shape is {shape!r}; it must be two integers")
         limits = (
-            [None, None] if shape is None else [checks.integer("shape", side, minimum=1) for side in shape]
+            [None, None] if shape is None else [checks.integer("shape", side, 1, _MOST) for side in shape]
         )
-        rows = checks.indices("rows", rows, values.size, (limits[0] or _MOST + 1) - 1)
-        columns = checks.indices("columns", columns, values.size, (limits[1] or _MOST + 1) - 1)
+        rows = checks.indices("rows", rows, values.size, (limits[0] or _MOST) - 1)
+        columns = checks.indices("columns", columns, values.size, (limits[1] or _MOST) - 1)
         sides = int(rows.max()) + 1, int(columns.max()) + 1
         sides = (limits[0] or sides[0], limits[1] or sides[1])
+        if sum(sides) > _MOST:
+            raise ValueError(f"shape is {sides}; rows and columns together can be at most {_MOST}")
         rank = checks.integer("rank", rank, minimum=1)
         mu = checks.real("mu", mu, "a number of at least 0")
         if spread is None:
             size = math.sqrt(float(square_sum(values.astype(np.float64))) / values.size)
             spread = math.sqrt(3 * size / math.sqrt(rank)) or 1.0
-        problem = cls(
-            rows, columns, values.astype(precision), sides, rank, mu, checks.positive("spread", spread)
-        )
+        values = np.array(checks.vector("values", values, "(n_examples,)", values.size, precision))
+        problem = cls(rows, columns, values, sides, rank, mu, checks.positive("spread", spread))
         if true_weights is not None:
             size = problem.n_weights
-            given = checks.vector("true_weights", true_weights, f"({size},)", size)
-            problem.true_weights = given.astype(np.float64)
+            given = checks.vector("true_weights", true_weights, f"({size},)", size, np.dtype(np.float64))
+            problem.true_weights = given
         return problem
 
     @functools.cached_property

@@ -4,22 +4,18 @@ import functools
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from hogwild import checks, losses
 from hogwild.datasets.record import content_hash
-from hogwild.datasets.rows import BLOCK, assembled, blocks_of, counts, looked_through
+from hogwild.datasets.rows import blocks_of, checked_rows, counts
 from hogwild.graph_cuts import GraphCut
 from hogwild.linear import DegreeScaled, EveryComponent, LargeComponents, LinearRows, NoPenalty, add_squares
 from hogwild.matrix_completion import MatrixCompletion
 from hogwild.optimum import Optimum, solve
 from hogwild.problem import Problem, square_sum
-from hogwild.shared import mapping_of
 from hogwild.sparsity import Sparsity, sparsity_of
 
-_MOST_FEATURES = 2**31 - 1
 _CURVED_EXAMPLES, _RUN = 5_000, 50  # in runs of so many: the memory likes neighbours
-_LOOKED_AT = 1 << 16  # entries at a time: they stay in a cache
 
 
 class LinearProblem(Problem):
@@ -57,7 +53,8 @@ class LinearProblem(Problem):
     ) -> Self:
         """Check the data and make a problem of them; nothing is copied that is canonical already.
 
-        Memory-mapped rows (`hogwild.datasets.open_rows`) are read once and never copied.
+        Memory-mapped rows (`hogwild.datasets.open_rows`) are read once and never copied. Arrays and files
+        must stay as they are afterwards: compiled code follows their indices without looking again.
 
         Parameters
         ----------
@@ -75,16 +72,15 @@ class LinearProblem(Problem):
         TypeError, ValueError
             Naming the argument, what was given and what is allowed.
         """
-        X = _checked_rows(X, _precision(X, dtype))
+        X = checked_rows(X, _precision(X, dtype))
         examples, features = (f"({size},) to go with X" for size in X.shape)
         y = checks.vector("y", y, examples, X.shape[0])
         y = cls._checked_targets(y if y.dtype == X.dtype else y.astype(np.float64))
+        y = checks.vector("y", y, examples, X.shape[0], X.dtype)
         if true_weights is not None:
-            true_weights = checks.vector("true_weights", true_weights, features, X.shape[1])
-            true_weights = true_weights.astype(np.float64)
-        return cls(
-            X, y.astype(X.dtype, copy=False), checks.real("l2", l2, "a number of at least 0"), true_weights
-        )
+            size, kind = X.shape[1], np.dtype(np.float64)
+            true_weights = checks.vector("true_weights", true_weights, features, size, kind)
+        return cls(X, y, checks.real("l2", l2, "a number of at least 0"), true_weights)
 
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
@@ -217,89 +213,3 @@ def _precision(X: Any, dtype: Any) -> np.dtype:
         return checks.floating(dtype)
     given = getattr(X, "dtype", None)
     return np.dtype(np.float32 if given == np.float32 else np.float64)
-
-
-def _checked_rows(X: Any, dtype: np.dtype) -> Any:
-    if sp.issparse(X):
-        if X.ndim != 2:
-            raise ValueError(f"X has shape {X.shape}; it must be two-dimensional")
-        kind = X.dtype.kind
-    else:
-        X = np.asarray(X)
-        kind = X.dtype.kind
-        if X.ndim != 2:
-            raise ValueError(f"X has shape {X.shape}; it must be two-dimensional: (n_examples, n_features)")
-    if kind not in "fiub":
-        raise TypeError(f"X has dtype {X.dtype}; it must hold real numbers")
-    if 0 in X.shape:
-        raise ValueError(f"X has shape {X.shape}; it must have at least one example and one feature")
-    if X.shape[1] > _MOST_FEATURES:
-        raise ValueError(f"X has {X.shape[1]} features; at most {_MOST_FEATURES} are possible")
-    if not (sp.issparse(X) and X.format == "csr"):
-        X = sp.csr_array(X, dtype=dtype)
-    mapped = any(mapping_of(part) is not None for part in (X.indptr, X.indices, X.data))
-    if mapped and (X.data.dtype != dtype or X.indices.dtype != np.int32):
-        raise ValueError(
-            f"X is memory-mapped, with {X.data.dtype} values and {X.indices.dtype} indices; it must be as "
-            f"hogwild.datasets.save_rows writes it, here with {dtype} values and int32 indices"
-        )
-    rows = assembled(X.data.astype(dtype, copy=False), X.indices, X.indptr, X.shape)
-    canonical = _is_canonical(rows)
-    used = slice(int(rows.indptr[-1]))
-    rows.data, rows.indices = rows.data[used], rows.indices[used]
-    if mapped and not canonical:
-        raise ValueError(
-            "X is memory-mapped and not canonical; each row must have sorted and distinct indices and no "
-            "explicit zeros, as hogwild.datasets.save_rows writes it"
-        )
-    if not canonical:
-        rows = rows.copy()  # the caller's array stays as it is
-        rows.sum_duplicates()
-        rows.eliminate_zeros()
-    if rows.indices.dtype != np.int32:
-        rows.indices = rows.indices.astype(np.int32)
-    if rows.indptr.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
-        rows.indptr = rows.indptr.astype(np.int64)
-    return rows
-
-
-def _is_canonical(X: Any) -> bool:
-    """Check CSR rows and return whether they are sorted, without duplicates and explicit zeros.
-
-    One pass over the data, without a temporary array of their size.
-    """
-    shape = f"X is not a valid CSR array of shape {X.shape}"
-    pointers = X.indptr
-    sizes = (pointers.size - 1, X.indices.size, X.data.size)
-    if sizes[0] != X.shape[0] or pointers[0] != 0 or not pointers[-1] <= sizes[1] == sizes[2]:
-        raise ValueError(
-            f"{shape}: it has {sizes[0] + 1} row pointers from {pointers[0]} to {pointers[-1]}, "
-            f"{sizes[1]} indices and {sizes[2]} values"
-        )
-    for first in range(0, X.shape[0], BLOCK):
-        if (np.diff(pointers[first : first + BLOCK + 1]) < 0).any():
-            raise ValueError(f"{shape}: its row pointers decrease")
-    used, features = int(pointers[-1]), X.shape[1]
-    descents = zeros = 0
-    for first in range(0, used, _LOOKED_AT):  # whatever the rows: short ones would each cost calls
-        last = min(first + _LOOKED_AT, used)
-        found = looked_through(X.indices[max(first - 1, 0) : last], X.data[first:last])
-        if found[0] < 0 or found[1] >= features:
-            raise ValueError(
-                f"{shape}: it has indices of {found[0]} to {found[1]}; allowed are 0 to {features - 1}"
-            )
-        if found[4]:
-            raise ValueError("X holds NaN or infinity; all entries must be finite")
-        descents, zeros = descents + found[2], zeros + found[3]
-    return zeros == 0 and descents == _descents_between_rows(pointers, X.indices)
-
-
-def _descents_between_rows(pointers: np.ndarray, indices: np.ndarray) -> int:
-    """Return at how many starts of rows, but for the first, the index is not larger than the one before."""
-    found = 0
-    for first in range(0, pointers.size, BLOCK):
-        block = pointers[first : first + BLOCK + 1]
-        starts = block[:-1][np.diff(block) > 0]  # an empty row starts where the next one does
-        starts = starts[starts > 0]
-        found += int(np.count_nonzero(indices[starts] <= indices[starts - 1]))
-    return found

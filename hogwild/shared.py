@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 from multiprocessing import reduction, util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,26 @@ class _Pickler(pickle.Pickler):
         if whole is None or not thing.flags.c_contiguous:
             return NotImplemented
         offset = whole.offset + thing.ctypes.data - whole.ctypes.data
-        return _mapped, (whole.filename, thing.dtype, offset, thing.shape)
+        known = getattr(whole, "identity", None)
+        return mapped, (str(whole.filename), thing.dtype, offset, thing.shape, known)
 
 
-def _mapped(file: Any, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(np.memmap(file, dtype, "r", offset, shape))
+def mapped(
+    file: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], known: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Map a part of a file; one that is not the known one any more, or that was written to since, is refused.
+
+    Nobody notices a file that is written to, or cut off, while it is mapped: then kernels read what was not
+    checked, or the system ends the process (SIGBUS).
+    """
+    with open(file, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if known not in (None, identity):
+            raise ValueError(f"{file!r} was replaced or written to since it was opened; open it again")
+        whole: Any = np.memmap(stream, dtype, "r", offset, shape)
+    whole.identity, whole.filename = identity, Path(file)
+    return np.asarray(whole)
 
 
 class Shared:

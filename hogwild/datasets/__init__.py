@@ -1,8 +1,8 @@
 """Data sets: synthetic ones to order, twins of the paper's, real source code, files, and RCV1 itself.
 
 Makers return a `Dataset` of examples with targets, `Ratings` for matrix completion or a `Graph` to be cut.
-Equal arguments give the same bits. Generated sets need NumPy and SciPy only; svmlight files and RCV1 are read
-by scikit-learn, which the extra ``hogwild[datasets]`` installs.
+Equal arguments give the same bits. RCV1 is fetched by scikit-learn, which the extra ``hogwild[datasets]``
+installs; all else needs NumPy and SciPy only. Files are foreign: SECURITY.md says what their readers promise.
 """
 
 from collections.abc import Callable

@@ -1,31 +1,33 @@
-"""Data from files and from the network, read by scikit-learn (optional, imported when needed)."""
+"""Data from svmlight files, and RCV1 from the network, by scikit-learn (optional, imported when needed)."""
 
-import bz2
-import gzip
 import os
+import re
 from collections.abc import Iterator
-from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from hogwild import checks
+from hogwild.datasets.lines import NUMBER, Block, Source, blocks, existing
 from hogwild.datasets.record import Dataset
-from hogwild.datasets.rows import csr
+from hogwild.datasets.rows import csr, from_rows
 
-
-def _reader(name: str, caller: str) -> Any:
-    try:
-        import sklearn.datasets
-    except ImportError as error:
-        raise ImportError(f"{caller} needs scikit-learn: pip install 'hogwild[datasets]'") from error
-    return getattr(sklearn.datasets, name)
+_MOST = np.iinfo(np.int32).max
+_FORM = "label index:value ..., indices ascending"
+_PAIR = rb"[0-9]{1,10}:" + NUMBER
+# What a line feed, a blank or a carriage return must not be followed by: looked for at once, without a loop.
+_WRONG = re.compile(
+    rb"\n(?!\Z|" + NUMBER + rb"[ \t\r\n]|[ \t]*\r?\n)|[ \t](?!(?:" + _PAIR + rb")?[ \t\r\n])|\r(?!\n)"
+)
 
 
 def load_svmlight(
     path: str | os.PathLike[str], n_features: int | None = None, *, dtype: Any = np.float64
 ) -> Dataset:
     """Read an svmlight/LIBSVM file (``label index:value ...``; plain, ``.gz`` or ``.bz2``).
+
+    What follows a ``#`` is a comment. Labels and values are finite decimal numbers, indices ascend.
 
     Parameters
     ----------
@@ -42,26 +44,20 @@ def load_svmlight(
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or if it is malformed, empty or has an index beyond ``n_features``.
+        If there is no such file, or if it is malformed or has an index beyond ``n_features`` (naming the line
+        and the column), or if it is empty.
     """
-    file = checks.path("path", path)
-    if not file.is_file():
-        raise FileNotFoundError(f"path is {str(path)!r}; it must be a file in svmlight format")
-    if n_features is not None:
-        n_features = checks.integer("n_features", n_features, 1)
+    source = Source("path", existing("path", path, "svmlight format"), _form(n_features))
     value_type = checks.floating(dtype)
-    read = _reader("load_svmlight_file", "load_svmlight")
-    try:
-        matrix, y = read(os.fspath(file), n_features=n_features, dtype=value_type)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"path is {str(path)!r}, n_features is {n_features!r}; this cannot be read as svmlight: {error}"
-        ) from error
-    if not y.size:
+    parts = [_entries(block, n_features, value_type) for block in blocks(source, b"#")]
+    if not any(part.labels.size for part in parts):
         raise ValueError(f"path is {str(path)!r}; the file has no examples")
-    X = csr(matrix, value_type)
+    lengths, indices, values, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    indices -= np.int32(not indices.size or indices.min() > 0)
+    X = from_rows(lengths, indices, values, _width(source, indices, n_features))
+    file = source.file
     description = f"The svmlight file {file.name}: {X.shape[0]:,} x {X.shape[1]:,}, {X.nnz:,} non-zeros."
-    return Dataset(X, y.astype(value_type), None, file.stem, description)
+    return Dataset(X, y, None, file.stem, description)
 
 
 def svmlight_blocks(
@@ -71,32 +67,69 @@ def svmlight_blocks(
     zero_based: bool,
     dtype: Any,
     block_bytes: int,
-) -> Iterator[tuple[Any, np.ndarray]]:
+) -> Iterator[tuple[sparse.csr_array, np.ndarray]]:
     """Return the rows and labels of an svmlight file, so many bytes of text at a time."""
-    file = checks.path("source", path)
-    if not file.is_file():
-        raise FileNotFoundError(f"source is {str(path)!r}; it must be a file in svmlight format")
+    file = existing("source", path, "svmlight format")
     if not isinstance(zero_based, bool):
         raise TypeError(f"zero_based is {zero_based!r}; it must be True or False")
-    checks.integer("block_bytes", block_bytes, 1)
-    value_type = checks.floating(dtype)
-    read = _reader("load_svmlight_file", "convert_svmlight")
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(file.suffix, open)
-    before = 0
-    with opener(file, "rb") as text:
-        while lines := text.readlines(block_bytes):
-            where = f"lines {before + 1} to {before + len(lines)}"
-            before += len(lines)
-            block = BytesIO(b"".join(lines))
-            try:
-                X, y = read(block, n_features=n_features, dtype=value_type, zero_based=zero_based)
-            except (ValueError, OverflowError) as error:
-                raise ValueError(
-                    f"source is {str(path)!r}, n_features is {n_features!r}, zero_based is {zero_based}; "
-                    f"{where} cannot be read as svmlight: {error}"
-                ) from error
-            if y.size:
-                yield X, y
+    form = f"{_form(n_features)} from {int(not zero_based)} on (zero_based is {zero_based})"
+    source, value_type = Source("source", file, form), checks.floating(dtype)
+    for block in blocks(source, b"#", checks.integer("block_bytes", block_bytes, 1)):
+        entries = _entries(block, n_features, value_type, zero_based)
+        if entries.labels.size:
+            indices = entries.indices - np.int32(not zero_based)
+            width = _width(source, indices, n_features)
+            yield from_rows(entries.lengths, indices, entries.values, width), entries.labels
+
+
+class _Entries(NamedTuple):
+    lengths: np.ndarray  # of the rows
+    indices: np.ndarray  # int32, as the file has them
+    values: np.ndarray
+    labels: np.ndarray
+
+
+def _form(n_features: int | None) -> str:
+    if n_features is None:
+        return _FORM
+    return f"{_FORM} and n_features is {checks.integer('n_features', n_features, 1, _MOST)}"
+
+
+def _entries(block: Block, n_features: int | None, dtype: Any, zero_based: bool | None = None) -> _Entries:
+    """Return the numbers of a block; whether indices count from 0 is not known (None) at its first."""
+    if bad := _WRONG.search(block.text):
+        raise block.refusal(min(bad.start() + 1, len(block.text) - 1))
+    text = np.frombuffer(block.text, np.uint8)
+    feeds = np.flatnonzero(text == ord("\n"))
+    pairs = np.diff(np.searchsorted(np.flatnonzero(text == ord(":")), feeds))
+    filled = ~np.isin(text[feeds[:-1] + 1], np.frombuffer(b" \t\r\n", np.uint8))
+    lengths = pairs[filled]
+    numbers = block.numbers(b":")
+    starts = np.cumsum(1 + 2 * lengths) - 1 - 2 * lengths
+    rest = np.ones(numbers.size, bool)
+    rest[starts] = False
+    indices = numbers[rest][0::2]
+    with np.errstate(over="ignore"):
+        rounded = numbers.astype(dtype)
+    steps = np.diff(indices, prepend=-1.0)
+    steps[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1  # a row begins with any
+    lowest, highest = zero_based is False, (n_features or _MOST) - bool(zero_based)
+    bad_numbers = ~np.isfinite(rounded)
+    bad_numbers[np.flatnonzero(rest)[0::2]] |= (steps <= 0) | (indices < lowest) | (indices > highest)
+    if bad_numbers.any():
+        raise block.refusal(block.field(int(np.argmax(bad_numbers))))
+    return _Entries(lengths, indices.astype(np.int32), rounded[rest][1::2], rounded[starts])
+
+
+def _width(source: Source, indices: np.ndarray, n_features: int | None) -> int:
+    """Return the number of columns: as many as the indices, which count from 0, ask for."""
+    width = 1 + int(indices.max(initial=0))
+    if width > (n_features or _MOST):
+        raise ValueError(
+            f"{source.argument} is {str(source.file)!r}; it has an index 0, so they count from 0, and "
+            f"one of {width - 1}, beyond {'int32' if n_features is None else f'n_features, {n_features}'}"
+        )
+    return n_features or width
 
 
 def fetch_rcv1(subset: str = "train", target: str = "CCAT", *, dtype: Any = np.float64) -> Dataset:
@@ -121,9 +154,12 @@ def fetch_rcv1(subset: str = "train", target: str = "CCAT", *, dtype: Any = np.f
     """
     subset = checks.choice("subset", subset, ("train", "test", "all"))
     value_type = checks.floating(dtype)
-    fetch = _reader("fetch_rcv1", "fetch_rcv1")
     try:
-        fetched = fetch(subset=subset)
+        import sklearn.datasets
+    except ImportError as error:
+        raise ImportError("fetch_rcv1 needs scikit-learn: pip install 'hogwild[datasets]'") from error
+    try:
+        fetched = sklearn.datasets.fetch_rcv1(subset=subset)
     except OSError as error:
         raise ConnectionError(
             f"RCV1 could not be downloaded ({error}); without a network use hogwild.datasets.rcv1_twin(), "

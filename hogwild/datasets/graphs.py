@@ -1,7 +1,10 @@
 """Graphs to be cut: stand-ins for the paper's two, edge lists and DIMACS files."""
 
+import itertools
 import math
 import os
+import re
+import reprlib
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,12 +14,13 @@ from scipy import sparse
 
 from hogwild import checks
 from hogwild.datasets import patterns, record
-from hogwild.datasets.ratings import existing, read_table
+from hogwild.datasets.lines import NUMBER, WHOLE, Block, Source, Table, blocks, existing, read_table
 
 _INT32 = np.iinfo(np.int32).max
 _STEEPNESS = 8.0  # of the object's edge in a voxel image
 _SAME = 0.8  # share of a mention's links to mentions that go to its own entity's
 _EDGE = "u v or u v capacity: node numbers >= 0, different, and a number >= 0, on all lines alike"
+_EDGES = Table(rb"(?:[ \t]*,[ \t]*|[ \t]+)", b",", (3, 2), largest=_INT32 - 1, comment=b"#")
 _LINE = "c ..., p max NODES ARCS (first), n ID s, n ID t or a SRC DST CAP"
 
 
@@ -224,15 +228,8 @@ def load_edges(path: str | os.PathLike[str], terminals: Sequence[int] | np.ndarr
         If there is no such file, if a line is not as above, a loop or of a negative capacity, or if the
         terminals are not as above.
     """
-    file = existing(path, "edges")
-    table = read_table(
-        file,
-        _EDGE,
-        (2, 3),
-        lambda line: ",".join(line.partition("#")[0].replace(",", " ").split()),
-        largest=_INT32 - 1,
-        valid=lambda table: (table[:, 0] != table[:, 1]) & (table[:, 2:] >= 0).all(axis=1),
-    )
+    file = existing("path", path, "edges")
+    table = read_table(Source("path", file, _EDGE), _EDGES, _refused)
     heads, tails = (table[:, side].astype(np.int32) for side in (0, 1))
     capacities = table[:, 2].copy() if table.shape[1] == 3 else np.ones(heads.size)
     n_nodes = 1 + int(max(heads.max(), tails.max()))
@@ -266,45 +263,69 @@ def load_dimacs(path: str | os.PathLike[str]) -> Graph:
     FileNotFoundError, ValueError
         If there is no such file, a line is not as above, or a source, a sink or arcs are missing.
     """
-    file = existing(path, "a DIMACS maximum-flow problem")
+    source = Source("path", existing("path", path, "a DIMACS maximum-flow problem"), _LINE)
     n_nodes = n_arcs = 0
-    ends: dict[str, int] = {}
+    ends: dict[bytes, int] = {}
     nodes, capacities = array("q"), array("d")
-    with file.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                match line.split():
-                    case [] | ["c", *_]:
-                        pass
-                    case ["p", "max", many, arcs] if not n_nodes:
-                        n_nodes = checks.integer("NODES", int(many), 2, _INT32)
-                        n_arcs = checks.integer("ARCS", int(arcs), 1)
-                    case ["n", node, ("s" | "t") as end] if end not in ends:
-                        ends[end] = checks.integer("ID", int(node), 1, n_nodes) - 1
-                    case ["a", source, target, capacity]:
-                        nodes.extend(
-                            checks.integer("ID", int(node), 1, n_nodes) - 1 for node in (source, target)
-                        )
-                        capacities.append(checks.real("CAP", float(capacity), "a number >= 0"))
-                    case _:
-                        raise ValueError(
-                            "lines of other kinds, or a second one of p, n s or n t, are refused"
-                        )
-            except ValueError as error:
-                text = line.rstrip("\n")
-                raise ValueError(
-                    f"path is {str(path)!r}; line {number} is {text!r}, which must be {_LINE}: {error}"
-                ) from None
-    if len(ends) < 2 or ends["s"] == ends["t"] or len(capacities) != n_arcs:
+
+    def node(text: bytes) -> int:
+        return checks.integer("ID", _whole(text), 1, n_nodes) - 1
+
+    for number, line in enumerate(itertools.chain.from_iterable(map(_lines, blocks(source))), 1):
+        try:
+            match [part[0] for part in itertools.islice(re.finditer(rb"[^ \t]+", line), 5)]:
+                case [] | [b"c", *_]:
+                    pass
+                case [b"p", b"max", many, arcs] if not n_nodes:
+                    n_nodes = checks.integer("NODES", _whole(many), 2, _INT32)
+                    n_arcs = checks.integer("ARCS", _whole(arcs), 1)
+                case [b"n", end, (b"s" | b"t") as side] if side not in ends:
+                    ends[side] = node(end)
+                case [b"a", start, end, capacity]:
+                    nodes.extend((node(start), node(end)))
+                    capacities.append(_capacity(capacity))
+                case _:
+                    raise ValueError("lines of other kinds, or a second one of p, n s or n t, are refused")
+        except ValueError as error:
+            raise source.refusal(number, line, 0, str(error)) from None
+    if len(ends) < 2 or ends[b"s"] == ends[b"t"] or len(capacities) != n_arcs:
         raise ValueError(
-            f"path is {str(path)!r}; the file has {len(capacities)} arcs and the ends {ends}; it must have "
+            f"path is {str(path)!r}; the file has {len(capacities)} arcs and the ends "
+            f"{ {side.decode(): end + 1 for side, end in ends.items()} }; it must have "
             f"the {n_arcs} arcs of its line p, a source s and another node as sink t"
         )
     pairs = np.asarray(nodes).reshape(-1, 2)
     heads, tails, total = _merged(pairs[:, 0], pairs[:, 1], np.asarray(capacities), n_nodes)
     kept = total > 0
+    if not np.isfinite(total).all():
+        raise ValueError(f"path is {str(path)!r}; capacities of arcs between two nodes add up to infinity")
     if not kept.any():
         raise ValueError(f"path is {str(path)!r}; the file has no arc of positive capacity, but loops")
+    file = source.file
     description = f"The DIMACS problem {file.name}: {n_nodes:,} nodes, {kept.sum():,} edges."
-    terminals = np.array([ends["s"], ends["t"]], np.int32)
+    terminals = np.array([ends[b"s"], ends[b"t"]], np.int32)
     return Graph(heads[kept], tails[kept], total[kept], terminals, n_nodes, file.stem, description)
+
+
+def _refused(rows: np.ndarray) -> np.ndarray:
+    """Say which cells of an edge list are not allowed: the other end of a loop, a negative capacity."""
+    cells = np.zeros(rows.shape, bool)
+    cells[:, 1] = rows[:, 0] == rows[:, 1]
+    cells[:, 2:] = rows[:, 2:] < 0
+    return cells
+
+
+def _lines(block: Block) -> list[bytes]:
+    return [line.removesuffix(b"\r") for line in block.text.split(b"\n")[1:-1]]
+
+
+def _whole(text: bytes) -> int:
+    if not re.fullmatch(WHOLE, text):
+        raise ValueError(f"{reprlib.repr(text.decode(errors='backslashreplace'))} is no whole number")
+    return int(text)
+
+
+def _capacity(text: bytes) -> float:
+    if not re.fullmatch(NUMBER, text):
+        raise ValueError(f"{reprlib.repr(text.decode(errors='backslashreplace'))} is no number")
+    return checks.real("CAP", float(text), "a number >= 0")

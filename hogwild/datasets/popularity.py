@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from hogwild.datasets.rows import assembled, counts, csr
+from hogwild.datasets.rows import assembled, checked_rows, counts
 
 
 def popular_first(X: Any) -> tuple[sparse.csr_array, np.ndarray]:
@@ -30,18 +30,16 @@ def popular_first(X: Any) -> tuple[sparse.csr_array, np.ndarray]:
     Raises
     ------
     TypeError
-        If X is not sparse.
+        If X is not sparse or does not hold real numbers.
     ValueError
-        If X is not two-dimensional.
+        If X is not two-dimensional, is empty, or holds an index out of range, NaN or infinity.
     """
     if not sparse.issparse(X):
         raise TypeError(f"X is a {type(X).__name__}; it must be a sparse array or matrix")
-    if X.ndim != 2:
-        raise ValueError(f"X has shape {X.shape}; it must be two-dimensional")
-    rows = csr(X.copy(), X.dtype)  # which puts into order what it is given
+    rows = checked_rows(X, X.dtype)
     features = np.argsort(-counts(rows.indices, X.shape[1]), kind="stable")
     places = np.empty(features.size, rows.indices.dtype)
     places[features] = np.arange(features.size)
-    renumbered = assembled(rows.data, places[rows.indices], rows.indptr, X.shape)
+    renumbered = assembled(rows.data.copy(), places[rows.indices], rows.indptr, X.shape)
     renumbered.sort_indices()
     return renumbered, features

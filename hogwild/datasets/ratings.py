@@ -1,11 +1,7 @@
 """Observed entries of a matrix: low-rank ones to order, twins of the paper's sets, and MovieLens files."""
 
-import itertools
 import math
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +9,7 @@ from scipy import optimize, sparse
 
 from hogwild import checks
 from hogwild.datasets import patterns, record
+from hogwild.datasets.lines import Source, Table, existing, read_table
 
 _INT32 = np.iinfo(np.int32).max
 _CHUNK = 1 << 20  # entries whose factors are gathered at once
@@ -20,6 +17,10 @@ _RANK = 10
 _LARGEST = 20.0  # logarithm of a shift with which a million ranks are nearly uniform
 _HEADER = "userId,movieId,rating"
 _FORMS = {".dat": "user::item::rating::timestamp", ".csv": f"{_HEADER},timestamp"}
+_TABLES = {
+    ".dat": Table(rb"[ \t]*::[ \t]*", b":", (4, 3)),
+    ".csv": Table(rb"[ \t]*,[ \t]*", b",", (4, 3), header=_HEADER.encode() + rb"(?:,timestamp)?"),
+}
 
 
 class _Published(NamedTuple):
@@ -214,7 +215,8 @@ def load_ratings(path: str | os.PathLike[str]) -> Ratings:
     ----------
     path : str or os.PathLike
         A ``.dat`` file of lines ``user::item::rating::timestamp``, or a ``.csv`` file with the header
-        ``userId,movieId,rating,timestamp``. Timestamps are not kept, and may be missing from all lines.
+        ``userId,movieId,rating,timestamp``. Ids are whole numbers below 2**53. Timestamps are not kept, and
+        may be missing from all lines.
 
     Returns
     -------
@@ -224,14 +226,14 @@ def load_ratings(path: str | os.PathLike[str]) -> Ratings:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or if its name, its header or a line is not as above or it has no ratings.
+        If there is no such file, or if its name, its header or a line (named with the column) is not as
+        above or it has no ratings.
     """
-    file = existing(path, "MovieLens ratings")
+    file = existing("path", path, "MovieLens ratings")
     form = _FORMS.get(file.suffix)
     if form is None:
         raise ValueError(f"path is {str(path)!r}; it must end in {' or '.join(_FORMS)}")
-    header = _HEADER if file.suffix == ".csv" else ""
-    table = read_table(file, form, (3, 4), lambda line: line.replace("::", ","), header=header)
+    table = read_table(Source("path", file, form), _TABLES[file.suffix])
     row_ids, rows = np.unique(table[:, 0].astype(np.int64), return_inverse=True)
     column_ids, columns = np.unique(table[:, 1].astype(np.int64), return_inverse=True)
     shape = row_ids.size, column_ids.size
@@ -303,84 +305,3 @@ def _values(
     if noise:
         values += noise * rng.standard_normal(values.size)
     return values, factors.ravel()
-
-
-def existing(path: str | os.PathLike[str], content: str) -> Path:
-    """Return the path of a file that is there."""
-    file = checks.path("path", path)
-    if not file.is_file():
-        raise FileNotFoundError(f"path is {str(path)!r}; it must be a file of {content}")
-    return file
-
-
-def read_table(
-    file: Path,
-    form: str,
-    widths: tuple[int, int],
-    clean: Callable[[str], str],
-    *,
-    header: str = "",
-    largest: int = 2**53,
-    valid: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Read lines of two non-negative integers, and one or more numbers, apart by commas.
-
-    Parameters
-    ----------
-    file : Path
-    form : str
-        What a line should be, for messages.
-    widths : (int, int)
-        The fewest and the most numbers in a line; all lines have the same.
-    clean : callable
-        Makes a line of the file into such a line, or an empty one to be passed over.
-    header : str
-        How the first line begins, which is then no line of numbers; empty for none.
-    largest : int
-        The largest integer allowed, at most 2**53: beyond, float64 does not tell integers apart.
-    valid : callable, optional
-        Says of the table which of its rows are allowed, beyond integers and finite numbers.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_lines, n_numbers)
-
-    Raises
-    ------
-    ValueError
-        If there is no line, or one is not of this form, with the first such line and its number.
-    """
-    number, line = 0, ""
-
-    def refusal() -> ValueError:
-        text = line.rstrip("\n")
-        return ValueError(f"path is {str(file)!r}; line {number} is {text!r}, which must be {form}")
-
-    def lines() -> Iterator[str]:
-        nonlocal number, line
-        with file.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if header and number == 1:
-                    if not line.startswith(header):
-                        raise refusal()
-                elif cleaned := clean(line).strip():
-                    yield cleaned
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of an empty file
-        try:
-            table = np.loadtxt(lines(), delimiter=",", comments=None, ndmin=2)
-        except ValueError:
-            raise refusal() from None
-    if not table.size:
-        raise ValueError(f"path is {str(file)!r}; the file has no lines of {form}")
-    good = np.zeros(len(table), bool)
-    if widths[0] <= table.shape[1] <= widths[1]:
-        ids = table[:, :2]
-        good = ((ids >= 0) & (ids <= largest) & (ids == np.floor(ids))).all(axis=1)
-        good &= np.isfinite(table).all(axis=1) & (valid is None or valid(table))
-    if not good.all():
-        for _ in itertools.islice(lines(), int(np.argmin(good)) + 1):
-            pass  # up to the first line that is not
-        raise refusal()
-    return table

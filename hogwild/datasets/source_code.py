@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import re
+import stat
 import sysconfig
 import tokenize
 import warnings
@@ -24,7 +25,8 @@ LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_t
 _WORD = re.compile(r"[^\W\d]\w*")
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 # Parsing also fails with these on files that are not Python, not text, or nested too deep.
-_UNPARSABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
+_UNPARSABLE = (OSError, SyntaxError, ValueError, LookupError, RecursionError, MemoryError)
+_LARGEST = 1 << 24  # bytes of a file that is parsed
 
 
 class Construct(NamedTuple):
@@ -71,8 +73,8 @@ def python_source(
     path : str or os.PathLike, optional
         Folder to read, with all folders below it; the running Python's standard library by default. Folders
         below it named ``site-packages``, ``dist-packages``, ``test``, ``tests``, ``idle_test`` or
-        ``__pycache__``, hidden ones and links to folders are left out. Files that cannot be read or parsed
-        are skipped and counted in the description.
+        ``__pycache__``, hidden ones and links to folders are left out. What is no file, files of more than 16 MiB
+        and those that cannot be read or parsed are skipped and counted in the description.
     packages : str
         Names of installed packages, separated by spaces, whose folders are read as well, as they are
         installed: the versions decide what is in them.
@@ -123,12 +125,15 @@ def python_source(
     if len(set(labels)) == 1:
         kind = "+1" if labels[0] else "-1"
         raise ValueError(
-            f"label is {label!r}; it must divide the functions, but all {len(labels)} are {kind}"
+            f"label is {label!r}; it must divide the functions of {str(root)!r}, but all {len(labels)} are "
+            f"{kind}"
         )
     X, kept = _vectorise(documents, construct.keywords, min_count, n_features)
     y = np.where(np.array(labels)[kept], 1.0, -1.0).astype(value_type)
     if np.unique(y).size < 2:
-        raise ValueError(f"min_count is {min_count}; it must leave words to functions of both labels")
+        raise ValueError(
+            f"min_count is {min_count}; it must leave words to functions of both labels of {str(root)!r}"
+        )
 
     library = f"the standard library of Python {platform.python_version()}"
     where = library if path is None else f"folder {root.resolve().name}"
@@ -174,16 +179,19 @@ def _read(
         if limit is not None and len(documents) >= limit:
             break
         try:
+            status = files[position].stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:  # a pipe would be waited for
+                raise ValueError(f"{files[position]} is not read")
             with tokenize.open(files[position]) as file:
                 text = file.read()
             with warnings.catch_warnings(action="ignore"):  # about the code that is read, not about ours
-                tree = ast.parse(text)
+                functions = list(_functions(ast.parse(text)))
         except _UNPARSABLE:
             n_skipped += 1
             continue
         n_read += 1
         lines = text.split("\n")
-        for function in _functions(tree):
+        for function in functions:
             first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
             documents.append(_WORD.findall("\n".join(lines[first - 1 : function.end_lineno])))
             labels.append(any(isinstance(node, construct.nodes) for node in ast.walk(function)))
@@ -192,11 +200,13 @@ def _read(
 
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield the functions of a module, in order, those inside another one excepted."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, _FUNCTIONS):
-            yield child
-        elif isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
-            yield from _functions(child)
+    waiting = [node]
+    while waiting:  # a chain of branches may be nested deeper than Python's calls
+        node = waiting.pop()
+        if isinstance(node, _FUNCTIONS):
+            yield node
+        elif isinstance(node, ast.mod | ast.stmt | ast.excepthandler | ast.match_case):
+            waiting += reversed(list(ast.iter_child_nodes(node)))
 
 
 def _vectorise(

@@ -9,9 +9,9 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -19,14 +19,22 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from scipy import sparse
 
-from hogwild import checks
+from hogwild import checks, shared
+from hogwild.datasets.files import svmlight_blocks
 from hogwild.datasets.record import Dataset
-from hogwild.datasets.rows import assembled, blocks_of
+from hogwild.datasets.rows import assembled, blocks_of, check_pointers, checked_rows
 
 _HEADER = "rows.json"
 _FORMAT = {"format": "hogwild rows", "version": 1}
 _ARRAYS = ("indptr", "indices", "values", "targets")
 _INT32 = np.iinfo(np.int32)
+# What `_write_header`, and np.save, begin a file of one dimension with.
+_HEAD = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)(?P<text>\{'descr': '(?P<kind>[^']{1,9})', "
+    rb"'fortran_order': (?:True|False), 'shape': \((?P<size>[0-9]{1,19}),\), \} *\n)",
+    re.DOTALL,
+)
+_LONGEST_HEAD = 4096
 _POINTERS = 1 << 20  # row pointers converted at a time
 _MOST_BUCKETS = 200  # each keeps four files open
 
@@ -96,22 +104,10 @@ class RowsWriter:
             raise ValueError(
                 f"X has shape {X.shape}; it must be (n_rows, n_features) with at most {most} features"
             )
-        if X.dtype.kind not in "fiub":
-            raise TypeError(f"X has dtype {X.dtype}; it must hold real numbers")
-        try:
-            X = sparse.csr_array(X, dtype=self._dtype)
-            X.check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(f"X is not a valid CSR array: {error}") from None
-        if not np.isfinite(X.data).all():
-            raise ValueError("X holds NaN or infinity; all entries must be finite")
-        y = checks.vector("y", y, f"({X.shape[0]},) to go with X", X.shape[0])
-        if not X.has_canonical_format or not X.data.all():
-            X = X.copy()  # the caller's array stays as it is
-            X.sum_duplicates()
-            X.eliminate_zeros()
+        X = checked_rows(X, self._dtype)
+        y = checks.vector("y", y, f"({X.shape[0]},) to go with X", X.shape[0], self._dtype)
         pointers = X.indptr[1:].astype(np.int64) + self.nonzeros
-        parts = (pointers, X.indices.astype(np.int32, copy=False), X.data, y.astype(self._dtype, copy=False))
+        parts = (pointers, X.indices, X.data, y)
         for name, part in zip(_ARRAYS, parts, strict=True):
             self._files[name].write(np.ascontiguousarray(part).data)
         self.n_examples += X.shape[0]
@@ -211,6 +207,7 @@ def save_rows(path: str | os.PathLike[str], X: Any, y: Any) -> None:
             writer.append(X, y)
             return
         y = checks.vector("y", y, f"({X.shape[0]},) to go with X", X.shape[0])
+        check_pointers(X)
         for first, last, block in blocks_of(X):
             writer.append(block, y[first:last])
 
@@ -230,6 +227,12 @@ def open_rows(path: str | os.PathLike[str], *, mapped: bool = True) -> Dataset:
         Named after the folder. X has int64 row pointers beyond 2³¹ entries and int32 ones below; its indices
         are always int32. (Beyond, SciPy's own operations make wider copies of them; `hogwild` does not.)
 
+    Notes
+    -----
+    Sizes and row pointers are checked here; indices and values where a problem is made of the rows or they
+    are written again, so that all data are read once. Before that SciPy's products, which do not look, are
+    not for the files of strangers. Files must stay as they are while they are mapped.
+
     Raises
     ------
     FileNotFoundError, ValueError
@@ -241,16 +244,21 @@ def open_rows(path: str | os.PathLike[str], *, mapped: bool = True) -> Dataset:
             f"path is {str(path)!r}; it must be a folder of finished rows, with {_HEADER} (see save_rows)"
         )
     try:
-        header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
+        with (folder / _HEADER).open(encoding="utf-8") as stream:
+            header = json.loads(stream.read(_LONGEST_HEAD))
         if {name: header.get(name) for name in _FORMAT} != _FORMAT:
             raise ValueError(f"it is not {_FORMAT}")
         examples, features, nonzeros = (
-            checks.integer(name, header.get(name), least)
-            for name, least in (("n_examples", 1), ("n_features", 1), ("nonzeros", 0))
+            checks.integer(name, header.get(name), least, most)
+            for name, least, most in (
+                ("n_examples", 1, 2**60),
+                ("n_features", 1, int(_INT32.max)),
+                ("nonzeros", 0, 2**60),
+            )
         )
-        kind = checks.floating(header.get("dtype"))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"path is {str(path)!r}; its {_HEADER} cannot be used: {error}") from None
+        kind = np.dtype(checks.choice("dtype", header.get("dtype"), ("float32", "float64")))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"path is {str(path)!r}; its {_HEADER} cannot be used: {str(error)[:200]}") from None
     pointers = np.int32 if nonzeros <= _INT32.max else np.int64
     sizes = (examples + 1, nonzeros, nonzeros, examples)
     indptr, indices, values, targets = (
@@ -262,20 +270,34 @@ def open_rows(path: str | os.PathLike[str], *, mapped: bool = True) -> Dataset:
             f"path is {str(path)!r}; its indptr.npy runs from {indptr[0]} to {indptr[-1]}, not to {nonzeros}"
         )
     X = assembled(values, indices, indptr, (examples, features))
+    try:
+        check_pointers(X)
+    except ValueError as error:
+        raise ValueError(f"path is {str(path)!r}; its indptr.npy cannot be used: {error}") from None
     description = f"The rows in {folder.name}: {examples:,} x {features:,}, {nonzeros:,} non-zeros."
     return Dataset(X, targets, None, folder.name, description)
 
 
 def _load(file: Path, dtype: np.dtype[Any], size: int, mapped: bool) -> np.ndarray:
+    """Return the numbers in a file. Its head is compared, not evaluated; nothing is taken from it."""
     try:
-        array = np.load(file, mmap_mode="r" if mapped and size else None)
-    except (OSError, ValueError) as error:
+        with file.open("rb") as stream:
+            head = _HEAD.match(stream.read(_LONGEST_HEAD))
+            held = os.fstat(stream.fileno()).st_size
+            if head is None or int.from_bytes(head["length"], "little") != len(head["text"]):
+                raise ValueError(f"{str(file)!r} cannot be read; it must be an array in NumPy's format 1.0")
+            if (head["kind"].decode("latin-1"), int(head["size"])) != (dtype.str, size):
+                raise ValueError(f"{str(file)!r} holds {head['text'].decode('latin-1').strip()}")
+            if held != head.end() + size * dtype.itemsize:
+                raise ValueError(f"{str(file)!r} has {held} bytes; it cannot be read")
+            if mapped and size:
+                return shared.mapped(str(file.absolute()), dtype, head.end(), (size,))
+            stream.seek(head.end())
+            return np.fromfile(stream, dtype, size)
+    except ValueError as error:
+        raise ValueError(f"{error}; it must hold {size} {dtype}") from None
+    except OSError as error:
         raise ValueError(f"{str(file)!r} cannot be read: {error}; it must hold {size} {dtype}") from None
-    if array.dtype != dtype or array.shape != (size,):
-        raise ValueError(
-            f"{str(file)!r} holds {array.dtype} of shape {array.shape}; it must hold {size} {dtype}"
-        )
-    return np.asarray(array)
 
 
 def shuffle_rows(
@@ -351,13 +373,10 @@ def convert_svmlight(
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or if it is malformed (naming the lines), empty or beyond ``n_features``.
+        If there is no such file, or if it is malformed or has an index beyond ``n_features`` (naming the line
+        and the column), or if it is empty.
     """
-    from hogwild.datasets.files import svmlight_blocks
-
-    blocks: Iterator[tuple[Any, np.ndarray]] = svmlight_blocks(
-        source, n_features, zero_based=zero_based, dtype=dtype, block_bytes=block_bytes
-    )
+    blocks = svmlight_blocks(source, n_features, zero_based=zero_based, dtype=dtype, block_bytes=block_bytes)
     first = next(blocks, None)
     if first is None:
         raise ValueError(f"source is {str(source)!r}; the file has no examples")

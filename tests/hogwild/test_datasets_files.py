@@ -116,7 +116,6 @@ def test_rcv1_without_a_network_says_what_to_use_instead(monkeypatch):
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch, file):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"load_svmlight needs .*hogwild\[datasets\]"):
-        load_svmlight(file("+1 1:1\n"))
+    assert load_svmlight(file("+1 1:1\n")).y.size == 1
     with pytest.raises(ImportError, match=r"fetch_rcv1 needs .*hogwild\[datasets\]"):
         fetch_rcv1()

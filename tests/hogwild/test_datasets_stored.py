@@ -332,7 +332,7 @@ def test_svmlight_is_converted_block_by_block(tmp_path, suffix, pack, block_byte
     ("text", "options", "message"),
     [
         ("", {}, "source is .*no examples"),
-        ("1 1:1\n1 a:1\n", {"block_bytes": 1}, "lines 2 to 2"),
+        ("1 1:1\n1 a:1\n", {"block_bytes": 1}, "line 2 is '1 a:1'.*column 3"),
         ("1 0:1\n", {}, "zero_based is False"),
         ("1 5:1\n", {"n_features": 3}, "n_features is 3"),
         ("1 1:1\n", {"block_bytes": 0}, "block_bytes is 0"),

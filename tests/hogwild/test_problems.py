@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hogwild import problems, sparsity
+from hogwild.datasets import rows as rows_module
 from hogwild.datasets.rows import looked_through
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
 from tests.hogwild.cases import arrays, problem
@@ -162,7 +163,7 @@ def test_rows_in_any_state_become_canonical(rows, looked_at):
         for row in rows
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(problems, "_LOOKED_AT", looked_at)
+        patch.setattr(rows_module, "_LOOKED_AT", looked_at)
         case = LeastSquares.from_data(X, np.ones(len(rows)))
     np.testing.assert_array_equal(case.X.toarray(), X.toarray())
     assert case.X.has_canonical_format
