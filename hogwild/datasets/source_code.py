@@ -73,8 +73,8 @@ def python_source(
     path : str or os.PathLike, optional
         Folder to read, with all folders below it; the running Python's standard library by default. Folders
         below it named ``site-packages``, ``dist-packages``, ``test``, ``tests``, ``idle_test`` or
-        ``__pycache__``, hidden ones and links to folders are left out. What is no file, files of more than 16 MiB
-        and those that cannot be read or parsed are skipped and counted in the description.
+        ``__pycache__``, hidden ones and links to folders are left out. Files of more than 16 MiB, those that
+        cannot be read or parsed, and what is no file are skipped and counted in the description.
     packages : str
         Names of installed packages, separated by spaces, whose folders are read as well, as they are
         installed: the versions decide what is in them.

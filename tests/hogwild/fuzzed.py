@@ -1,4 +1,4 @@
-"""The readers of data sets, for `tests.fuzz`: sound files made at random, and what each reader makes of them."""
+"""The readers of data sets, for `tests.fuzz`: sound files made at random, and what readers make of them."""
 
 import ast
 import bz2
@@ -45,8 +45,8 @@ def line_ends(rng: random.Random, lines: list[str]) -> bytes:
 def svmlight_text(rng: random.Random) -> bytes:
     lines = []
     for _ in range(rng.randrange(1, 5)):
-        indices = sorted(rng.sample(range(rng.random() < 0.1 and -1 or 1, 9), rng.randrange(5)))
-        line = " ".join([real(rng), *(f"{max(index, 0)}:{real(rng)}" for index in indices)])
+        indices = sorted(rng.sample(range(int(rng.random() < 0.9), 9), rng.randrange(5)))
+        line = " ".join([real(rng), *(f"{index}:{real(rng)}" for index in indices)])
         lines.append(line + rng.choice(["", "", "", " ", " # so: 1", "\t"]))
         if rng.random() < 0.1:
             lines.append(rng.choice(["", "# a comment", "  "]))
@@ -129,13 +129,8 @@ def converted_model(
     lengths = np.cumsum([0, *map(len, rows)]).tolist()
     entries = [entry for row in rows for entry in row]
     assert width in (n_features, max(indices, default=0) + 1)
-    return (
-        (rows_count, width),
-        lengths,
-        [index for index, _ in entries],
-        [value for _, value in entries],
-        labels,
-    )
+    columns, values = [index for index, _ in entries], [value for _, value in entries]
+    return (rows_count, width), lengths, columns, values, labels
 
 
 def ratings_sound(rng: random.Random) -> tuple[Files, dict[str, Any]]:
@@ -325,12 +320,7 @@ def source_sound(rng: random.Random) -> tuple[Files, dict[str, Any]]:
         text = f"# -*- coding: {rng.choice(CODINGS)} -*-\n{text}"
     if rng.random() < 0.02:  # nested deeply: by turns a branch, a block and an expression
         depth = rng.choice([90, 400, 2_000])
-        deep = [
-            "if a:\n  x\n" + "elif a:\n  x\n" * depth,
-            "x = " + "(" * depth + ")" * depth,
-            "-" * depth + "1\n",
-        ]
-        text += "".join(rng.sample(deep, 1))
+        text += "if a:\n  x\n" + "elif a:\n  x\n" * depth if rng.random() < 0.5 else "-" * depth + "1\n"
     return {"a.py": text.encode(), "b.py": SOURCE.encode()}, {}
 
 
