@@ -110,6 +110,13 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give damaged files to every reader: [--inputs N] [--reader NAME] [--seed S]."""
+    install(session, *group("tests"))
+    session.run("python", "-W", "ignore", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def figures(session: nox.Session) -> None:
     """Draw a run's figures again from its CSV files: [DIR]."""
     from_results(session, "figures")

@@ -120,8 +120,8 @@ class Table(NamedTuple):
     header: bytes = b""  # a pattern of the first line; empty for none
 
     def cells(self, width: int) -> list[bytes]:
-        """Return the patterns of a line's numbers and the marks before them."""
-        return [WHOLE, self.mark + WHOLE, *[self.mark + NUMBER] * (width - 2)]
+        """Return the patterns of a line's numbers and the marks between them."""
+        return [WHOLE, self.mark, WHOLE, *[self.mark, NUMBER] * (width - 2)]
 
     def wrong(self, width: int) -> re.Pattern[bytes]:
         """Return the pattern of a line feed with a line behind it that is not of this form."""

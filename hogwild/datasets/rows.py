@@ -155,9 +155,7 @@ def checked_rows(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
     if np.ndim(X.data) != 1:
         raise ValueError(f"X is not a valid CSR array: its values have shape {np.shape(X.data)}")
     with np.errstate(over="ignore"):
-        rows = assembled(
-            np.require(X.data, dtype, ["C", "A"]), _native(X.indices), _native(X.indptr), X.shape
-        )
+        rows = assembled(np.require(X.data, dtype, ["C", "A"]), native(X.indices), native(X.indptr), X.shape)
     canonical = _is_canonical(rows)
     used = slice(int(rows.indptr[-1]))
     rows.data, rows.indices = rows.data[used], rows.indices[used]
@@ -189,7 +187,7 @@ def _as_csr(X: Any, dtype: np.dtype[Any]) -> Any:
         return X if getattr(X, "format", "") == "csr" else sparse.csr_array(X, dtype=dtype)
 
 
-def _native(array: Any) -> np.ndarray:
+def native(array: Any) -> np.ndarray:
     """Return integers as kernels can read them; what does not fit becomes negative, which is refused."""
     if np.ndim(array) != 1 or array.dtype.kind not in "iu":
         raise ValueError(

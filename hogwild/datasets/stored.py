@@ -22,7 +22,7 @@ from scipy import sparse
 from hogwild import checks, shared
 from hogwild.datasets.files import svmlight_blocks
 from hogwild.datasets.record import Dataset
-from hogwild.datasets.rows import assembled, blocks_of, check_pointers, checked_rows
+from hogwild.datasets.rows import assembled, blocks_of, check_pointers, checked_rows, native
 
 _HEADER = "rows.json"
 _FORMAT = {"format": "hogwild rows", "version": 1}
@@ -207,6 +207,7 @@ def save_rows(path: str | os.PathLike[str], X: Any, y: Any) -> None:
             writer.append(X, y)
             return
         y = checks.vector("y", y, f"({X.shape[0]},) to go with X", X.shape[0])
+        X = assembled(X.data, native(X.indices), native(X.indptr), X.shape)
         check_pointers(X)
         for first, last, block in blocks_of(X):
             writer.append(block, y[first:last])
