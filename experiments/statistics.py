@@ -53,11 +53,6 @@ def time_to_target(history: ArrayLike, target: float) -> float:
     return min(earlier + fraction * (later - earlier), later)
 
 
-def updates_to_target(history: ArrayLike, target: float) -> float:
-    """Return after how many updates the target was first reached: the same, on (updates, suboptimality)."""
-    return time_to_target(history, target)
-
-
 def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
     """Divide pairwise; ``inf`` is "never": never / 2 s = inf, 2 s / never = 0, never / never = nan."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,14 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from experiments.statistics import (
-    coverage,
-    median_interval,
-    ratio,
-    summary,
-    time_to_target,
-    updates_to_target,
-)
+from experiments.statistics import coverage, median_interval, ratio, summary, time_to_target
 
 values = st.floats(1e-9, 1e3)
 targets = st.floats(1e-8, 1e2)
@@ -115,10 +108,6 @@ def test_another_checkpoint_before_the_target_stays_within_the_bracket(
 def test_the_unit_of_time_does_not_matter(history: list, target: float, unit: float) -> None:
     scaled = [(unit * time, gap) for time, gap in history]
     assert time_to_target(scaled, target) == pytest.approx(unit * time_to_target(history, target))
-
-
-def test_updates_follow_the_same_rule() -> None:
-    assert updates_to_target([(0, 1), (100, 0.01)], 0.1) == pytest.approx(50)
 
 
 def test_ratios_know_never() -> None:
