@@ -162,7 +162,7 @@ def precision(run: tables.Run, claim_ids: Collection[str]) -> pd.DataFrame:
     found = []
     for claim in (claim for claim in ledger() if claim.id in claim_ids and claim.cores <= run.cores):
         for name, rows in tables.groups(_comparisons(run, claim, claim.value), "workload"):
-            median, low, high, n, _ = statistics.median_interval(rows["value"][rows["disturbed"] == ""])
+            median, low, high, n = statistics.median_interval(rows["value"][rows["disturbed"] == ""])
             width = float(statistics.ratio(high - low, median)) if n > 1 else math.nan
             found.append((claim.id, name, n, median, low, high, width))
     return pd.DataFrame(found, columns=PRECISION)
@@ -237,7 +237,7 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
     if len(found.workloads) > 1:
         workload += f" ({len(found.workloads)} workloads)"
         rule += f"; measured: {MEANS[_kind(claim, claim.value)]}"
-    median, low, high, n, _ = found.interval
+    median, low, high, n = found.interval
     claimed = (claim.id, claim.title, claim.source, claim.claimed, workload)
     return (*claimed, median, low, high, claim.unit, found.base, n, level, rule, verdict, reason)
 
@@ -273,7 +273,7 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
         low, high = (choose(each, key=lambda name: each[name].median) for choose in (min, max))
         note += ", ".join(f"{verdict} on {n}" for verdict in VERDICTS if (n := verdicts.count(verdict)))
         note += "; " + " to ".join(f"{tables.times(each[name].median)} ({name})" for name in (low, high))
-    level = min(statistics.LEVEL, *(statistics.coverage(interval.n) for interval in each.values()))
+    level = min(statistics.coverage(interval.n) for interval in each.values())
     verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "inconsistent"
     side = "above" if claim.base == "numerator" else "below"
     bases = [float(rows[side].median()) for rows in groups.values()]

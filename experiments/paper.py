@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import claims, figures, machine, tables
+from experiments import claims, figures, machine, statistics, tables
 from experiments.figures import replication
 
 SOURCES = Path(__file__).parents[1] / "paper"
@@ -142,7 +142,7 @@ def _densities(run: tables.Run) -> dict[str, list[str]]:
     pairs = pairs[(pairs["workers"] == run.cores) & (pairs["disturbed"] == "")]
     found: dict[str, list[str]] = {"faster": [], "slower": [], "undecided": []}
     for row in tables.rows(tables.summarise(pairs, ["density"], "value")):
-        sure = row.n >= claims.FEWEST_PAIRS
+        sure = statistics.coverage(row.n) >= statistics.LEVEL
         word = "faster" if sure and row.low > 1 else "slower" if sure and row.high < 1 else "undecided"
         found[word].append(f"{row.density:g}")
     return found

@@ -101,7 +101,8 @@ def run(
                         break
                     waiting = [trial for trial in left if trial.key in chosen and trial.key not in done]
                     left = [trial for trial in left if trial.key not in chosen]
-                    reporter.more(waiting)
+                    if waiting:
+                        reporter.more(waiting)
             finally:
                 kept.write()
                 if (elapsed := time.monotonic() - began) > PLAIN_LINE_SECONDS:

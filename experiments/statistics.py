@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 LEVEL = 0.95
-FEWEST_FOR_BOOTSTRAP = 10
+LOOKS = 2  # that a run may take at its intervals before it ends: see `precision.choose`
 Kind = Literal["cost", "rate", "ratio"]
 
 
 class Interval(NamedTuple):
-    """A median with the ends of its interval, the size of the sample, and how the ends were found."""
+    """A median with the ends of its interval, and the size of the sample."""
 
     median: float
     low: float
     high: float
     n: int
-    method: str
 
 
 def time_to_target(history: ArrayLike, target: float) -> float:
@@ -72,40 +70,38 @@ def summary(values: ArrayLike, kind: Kind) -> np.ndarray:
         return 1 / (1 / found).mean(axis=0) if kind == "rate" else np.exp(np.log(found).mean(axis=0))
 
 
-def median_interval(values: ArrayLike, *, level: float = LEVEL, seed: int = 0) -> Interval:
+def median_interval(values: ArrayLike) -> Interval:
     """Return the median of a sample and an interval for the median of what it was drawn from.
 
-    ``inf`` (never reached) is a value like any other; ``nan`` (not measured) is left out. The interval is
-
-    * the bias-corrected accelerated bootstrap (BCa) for ten or more finite values;
-    * otherwise the closest pair of order statistics, equally far from both ends, that covers the median with
-      at least the level's probability (exact, by the binomial distribution);
-    * the smallest and the largest value where not even they do (see :func:`coverage`).
+    Its ends are order statistics, equally far from both ends of the sample (see `beyond`): whatever the
+    distribution, they have its median between them with a probability that the binomial distribution gives
+    exactly, or with a higher one where values are tied. `coverage` says what of it holds. ``inf`` (never
+    reached) is a value like any other; ``nan`` (not measured) is left out.
     """
     sample = np.sort(np.asarray(values, dtype=float).ravel())
     sample = sample[~np.isnan(sample)]
     n = sample.size
     if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, "none")
-    median = float((sample[(n - 1) // 2] + sample[n // 2]) / 2)
-    if sample[0] == sample[-1]:
-        return Interval(median, median, median, n, "constant")
-    if n >= FEWEST_FOR_BOOTSTRAP and np.isfinite(sample).all():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a degenerate sample warns and gives nan, on which we fall back
-            random = np.random.default_rng(seed)
-            found = stats.bootstrap(
-                (sample,), np.median, confidence_level=level, n_resamples=4_000, rng=random
-            )
-        low, high = map(float, found.confidence_interval)
-        if low <= median <= high:
-            return Interval(median, low, high, n, "BCa")
-    left_out = [k for k in range(n // 2) if 2 * stats.binom.cdf(k, n, 0.5) <= 1 - level]
-    k = left_out[-1] if left_out else 0
-    method = "order statistics" if left_out else "min-max"
-    return Interval(median, float(sample[k]), float(sample[-1 - k]), n, method)
+        return Interval(math.nan, math.nan, math.nan, 0)
+    median, k = (sample[(n - 1) // 2] + sample[n // 2]) / 2, beyond(n)
+    return Interval(float(median), float(sample[k]), float(sample[-1 - k]), n)
+
+
+def beyond(n: int) -> int:
+    """Return how many of n values lie beyond each end of the interval for their median.
+
+    As many as still cover the median at each of the looks that a run may take at its intervals with
+    ``1 - (1 - LEVEL) / LOOKS``, so that with ``LEVEL`` none of them misses it, wherever the run ends
+    (Bonferroni). None where that is too much to ask: the interval is all of the sample, min-max.
+    """
+    tails = itertools.accumulate(math.comb(n, k) for k in range(n // 2))
+    return max(sum(2 * tail / 2**n <= (1 - LEVEL) / LOOKS for tail in tails) - 1, 0)
 
 
 def coverage(n: int) -> float:
-    """Return the probability that the smallest and the largest of n values have the median between them."""
-    return 1 - 2.0 ** (1 - n) if n else 0.0
+    """Return the probability with which the interval of n values covers the median, at most ``LEVEL``.
+
+    Below six values that is less: the smallest and the largest have the median between them with
+    ``1 - 2**(1 - n)``.
+    """
+    return min(LEVEL, 1 - 2.0 ** min(1 - n, 0))

@@ -23,19 +23,9 @@ BEST = {"best_peer": tuple(PEERS), "best_own": tuple(BACKENDS)}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
 STEP = ["step_rule", "step_size", "step_parameter"]
 RUN = [
-    "method",
-    "backend",
-    "workers",
-    "sampling",
+    *"method backend workers sampling".split(),
     *STEP,
-    "batch_size",
-    "gradient_threshold",
-    "gradient_delay",
-    "penalty",
-    "merge_every",
-    "hot_weights",
-    "page_cache",
-    "epochs",
+    *"batch_size gradient_threshold gradient_delay penalty merge_every hot_weights page_cache epochs".split(),
 ]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
 FOUND = ["value", "above", "below", "disturbed"]
@@ -393,8 +383,10 @@ def kind(value: str) -> statistics.Kind:
 
 
 def interval(row: Any, write: Any = number) -> str:
-    """Write the interval of a row or an :class:`~experiments.statistics.Interval`."""
-    return f"{write(row.low)} to {write(row.high)}" if row.n > 1 else "one value"
+    """Write the interval of a row or an `Interval`, and what it covers where that is less than it should."""
+    level = statistics.coverage(row.n)
+    note = f", min-max, {level:.0%}" if level < statistics.LEVEL else ""
+    return f"{write(row.low)} to {write(row.high)}{note}" if row.n > 1 else "one value"
 
 
 def cores(run: Run) -> str:

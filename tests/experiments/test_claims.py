@@ -221,7 +221,7 @@ def test_a_workload_where_one_side_never_arrives_is_judged_and_not_summed(tmp_pa
     assert (found["measured"], found["low"], found["high"], found["n"]) == (0.5, 0.5, math.inf, 5)
     assert "measured on 1 of 2, where both sides got there" in found["reason"]
     assert "0 (kernels, hinge) to 0.500 (kernels, least squares)" in found["reason"]
-    assert "(0.500 to ∞)" in claims.words(found)["measured"]
+    assert "(0.500 to ∞, min-max, 94%)" in claims.words(found)["measured"]
     frame.loc[~ours, "ns_per_nonzero"] = math.inf
     frame.loc[late, "ns_per_nonzero"] = 5.0
     frame.to_csv(tmp_path / "trials.csv", index=False)
@@ -301,9 +301,9 @@ def test_a_bad_entry_is_named(tmp_path: Path, line: str, message: str) -> None:
     ("low", "high", "verdict"), [(1, 2, "supported"), (0.5, 0.9, "contradicted"), (0.9, 1.1, "inconsistent")]
 )
 def test_thresholds_are_decided_by_the_whole_interval(low: float, high: float, verdict: str) -> None:
-    interval = statistics.Interval((low + high) / 2, low, high, 5, "min-max")
+    interval = statistics.Interval((low + high) / 2, low, high, 5)
     assert claims.Threshold(value="updates", at_least=1.0).judge(interval) == verdict
-    inverse = statistics.Interval((low + high) / 2, 2 - high, 2 - low, 5, "min-max")
+    inverse = statistics.Interval((low + high) / 2, 2 - high, 2 - low, 5)
     assert claims.Threshold(value="updates", at_most=1.0).judge(inverse) == verdict
 
 
@@ -317,9 +317,9 @@ def test_thresholds_are_decided_by_the_whole_interval(low: float, high: float, v
     ],
 )
 def test_a_margin_makes_both_verdicts_harder(low: float, high: float, verdict: str) -> None:
-    interval = statistics.Interval((low + high) / 2, low, high, 5, "min-max")
+    interval = statistics.Interval((low + high) / 2, low, high, 5)
     assert claims.Threshold(at_least=1.0, margin=0.02).judge(interval) == verdict
-    inverse = statistics.Interval((low + high) / 2, 2 - high, 2 - low, 5, "min-max")
+    inverse = statistics.Interval((low + high) / 2, 2 - high, 2 - low, 5)
     assert claims.Threshold(at_most=1.0, margin=0.02).judge(inverse) == verdict
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +41,14 @@ def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "streaming", lambda: None)
 
 
+def trials(names: Iterable[str], replicates: range) -> list[Trial]:
+    return [
+        replace(TRIAL, experiment="control", backend=name, replicate=number)
+        for number in replicates
+        for name in names
+    ]
+
+
 def measure(
     folder: Path,
     costs: Mapping[str, float],
@@ -67,15 +75,8 @@ def measure(
         }  # fmt: skip
         return Outcome(columns, history)
 
-    def trials(numbers: range) -> list[Trial]:
-        return [
-            replace(TRIAL, experiment="control", backend=name, replicate=number)
-            for number in numbers
-            for name in costs
-        ]
-
-    planned = trials(range(replicates))
-    spare = trials(range(replicates, int(str(options.pop("most", 0)))))
+    planned = trials(costs, range(replicates))
+    spare = trials(costs, range(replicates, int(str(options.pop("most", 0)))))
     runner.run(planned, folder, preset="smoke", execute=execute, spare=spare, **options)  # type: ignore[arg-type]
     return tables.load(folder)
 
@@ -118,7 +119,8 @@ def test_a_backend_is_not_told_apart_from_itself(tmp_path: Path) -> None:
     assert set(verdicts(tmp_path, COSTS)) == {"inconsistent"}
 
 
-def test_replicates_are_added_until_the_interval_is_narrow_enough(tmp_path: Path) -> None:
+@pytest.fixture
+def control(tmp_path: Path) -> spec.Spec:
     path = tmp_path / "control.toml"
     path.write_text(
         """
@@ -131,29 +133,44 @@ def test_replicates_are_added_until_the_interval_is_narrow_enough(tmp_path: Path
         dataset = "synthetic"
         run = {backend = ["serial", "serial_again"]}
         [presets.smoke]
-        replicates = 4
+        replicates = 7
         most_replicates = 15
         """,
         encoding="utf-8",
     )
-    loaded = spec.load(path, "smoke")
+    return spec.load(path, "smoke")
 
-    def replicates(noise: float) -> tuple[int, str]:
-        folder = tmp_path / f"run-{noise}"
 
-        def wanted(directory: Path, left: list[Trial]) -> list[Trial]:
-            return precision.choose(directory, left, [loaded])
+@pytest.mark.parametrize(
+    ("planned", "noise", "done", "outcome"),
+    [(7, 0.0, 7, "reached"), (7, 0.5, 15, "15 replicates done"), (7, 0.01, 15, "reached"),
+     (5, 0.0, 15, "reached")],  # five cover too little to be looked at
+)  # fmt: skip
+def test_all_replicates_are_run_where_the_planned_ones_leave_an_interval_too_wide(
+    tmp_path: Path, control: spec.Spec, planned: int, noise: float, done: int, outcome: str
+) -> None:
+    looks = []
 
-        # no headline ratio asks for more of `locked`
-        measure(folder, COSTS | {"locked": 5e-6}, 4, noise=noise, seed=1, most=15, wanted=wanted)
-        table = tables.pd.read_csv(folder / precision.FILE)
-        assert len(table) == 1
-        row = table.iloc[0]
-        assert row["width"] == pytest.approx((row["high"] - row["low"]) / row["median"])
-        assert (row["outcome"] == "reached") == (row["width"] <= row["wanted"] and row["n"] >= 6)
-        return int(row["n"]), str(row["outcome"])
+    def wanted(directory: Path, left: list[Trial]) -> list[Trial]:
+        looks.append(len(left))
+        return precision.choose(directory, left, [control])
 
-    assert replicates(0.0) == (6, "reached")  # with fewer an interval means too little
-    few, outcome = replicates(0.018)
-    assert (6 < few < 15, outcome) == (True, "reached")
-    assert replicates(0.5) == (15, "15 replicates done")
+    # no headline ratio asks for more of `locked`
+    run = measure(
+        tmp_path / "run", COSTS | {"locked": 5e-6}, planned, noise=noise, seed=2, most=15, wanted=wanted
+    )
+    assert run.trials["backend"].value_counts()["locked"] == planned
+    (row,) = tables.rows(tables.pd.read_csv(tmp_path / "run" / precision.FILE))
+    assert row.width == pytest.approx((row.high - row.low) / row.median)
+    assert (row.n, row.outcome) == (done, outcome)
+    assert (row.outcome == "reached") == (row.width <= row.wanted)
+    assert len(looks) == 1 + (done > planned)
+
+
+def test_a_run_that_was_stopped_among_its_further_replicates_does_them_all(
+    tmp_path: Path, control: spec.Spec
+) -> None:
+    run = measure(tmp_path / "run", COSTS, 7, noise=0.0, most=8, wanted=lambda directory, left: left)
+    assert set(precision.judge(run, [control])["outcome"]) == {"reached"}
+    left = trials(COSTS, range(7, 15))
+    assert precision.choose(tmp_path / "run", left, [control]) == left
