@@ -14,16 +14,16 @@ from experiments import claims, figures, machine, statistics, tables
 from experiments.figures import replication
 
 SOURCES = Path(__file__).parents[1] / "paper"
-# Quantities that the text quotes: experiment, value, and the columns that make up a key.
-QUOTED = [
-    ("kernels", "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
-    ("guide", "seconds_per_epoch", ["backend", "workers"]),
-    ("real_text", "test_error_rate", ["problem", "backend", "workers"]),
-    ("coherence", "ns_per_nonzero", ["grid", "zipf_exponent", "backend"]),
-    ("peers", "seconds_to_1e-6_with_setup", ["dataset", "problem", "backend", "method", "workers"]),
-    ("collisions", "lost_share", ["grid", "density", "backend"]),
-    ("collisions", "collision_rate", ["grid", "density", "backend"]),
-    ("collisions", "expected_collision_rate", ["grid", "density", "backend"]),
+_POPULARITY = {"experiment": "coherence", "grid": "popularity"}
+# What the text quotes: of which trials, value, and the columns that make up a key, each of one workload.
+QUOTED: list[tuple[dict[str, str], str, list[str]]] = [
+    ({"experiment": "kernels"}, "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
+    ({"experiment": "guide"}, "seconds_per_epoch", ["backend", "workers"]),
+    ({"experiment": "real_text"}, "test_error_rate", ["problem", "backend", "workers"]),
+    (_POPULARITY, "ns_per_nonzero", ["grid", "zipf_exponent", "backend"]),
+    ({"experiment": "collisions"}, "lost_share", ["grid", "density", "backend"]),
+    ({"experiment": "collisions"}, "collision_rate", ["grid", "density", "backend"]),
+    ({"experiment": "collisions"}, "expected_collision_rate", ["grid", "density", "backend"]),
 ]
 _LOST = "collisions/lost_share/rcv1/"
 STATES = ["ok", "diverged", "timeout", "skipped", "error"]
@@ -65,13 +65,11 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
     versions = [f"{name} {software['packages'][name]}" for name in PACKAGES if name in software["packages"]]
     states = trials["status"].value_counts()
     values = {}
-    for experiment, value, by in QUOTED:
+    for where, value, by in QUOTED:
         write = tables.seconds if value.startswith("seconds") else tables.number
-        for row in tables.rows(tables.summarise(tables.select(run, {"experiment": experiment}), by, value)):
-            key = "/".join(
-                [experiment, value, *(f"{getattr(row, column)}".removesuffix(".0") for column in by)]
-            )
-            values[key] = _quoted(row, write)
+        for row in tables.rows(tables.summarise(tables.select(run, where), by, value)):
+            chosen = (f"{getattr(row, column)}".removesuffix(".0") for column in by)
+            values["/".join([where["experiment"], value, *chosen])] = _quoted(row, write)
     return {
         "run": {
             **{name: str(environment[name]) for name in ("run", "preset", "started_at")},

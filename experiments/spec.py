@@ -174,7 +174,7 @@ class Precision(_Strict):
 class Preset(_Strict):
     """A size: replicates, seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
 
-    With ``most_replicates`` an experiment that states a precision goes on until it has it, or that many.
+    With ``most_replicates`` an experiment that states a precision and does not have it goes on to that many.
     """
 
     replicates: PositiveInt = 1

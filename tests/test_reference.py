@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments import claims, plan, progress, readme, spec, statistics, tables, verify
+from experiments import claims, plan, precision, progress, readme, spec, statistics, tables, verify
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -26,6 +26,20 @@ def test_its_files_follow_from_each_other() -> None:
 
 def test_the_readme_says_what_it_says() -> None:
     readme.update(REFERENCE, ROOT / "README.md", check=True)
+
+
+def test_all_replicates_were_run_where_the_planned_ones_left_an_interval_too_wide(run: tables.Run) -> None:
+    precise = [loaded for loaded in spec.find([], "full") if loaded.precision]
+    for loaded in precise:
+        trials = tables.select(run, {"experiment": loaded.name})
+        planned = trials[trials["replicate"] < loaded.size.replicates]
+        if (precision.judge(run._replace(trials=planned), [loaded])["outcome"] != "reached").any():
+            assert trials["replicate"].max() + 1 == loaded.size.most_replicates, loaded.name
+    assert set(run.precision["experiment"]) == {loaded.name for loaded in precise}
+    again = precision.judge(run, precise)  # precision.csv follows, too
+    assert again["outcome"].tolist() == run.precision["outcome"].tolist()
+    for column in ("low", "high", "width"):
+        assert again[column].to_numpy(float) == pytest.approx(run.precision[column].to_numpy(float))
 
 
 @pytest.mark.parametrize("backend", ["serial", "hogwild_threads"])

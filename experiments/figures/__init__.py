@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import tables
+from experiments import statistics, tables
 
 # name of the figure -> module and function that draws it
 FAMILIES = {
@@ -39,6 +39,7 @@ FAMILIES = {
 NAMES = tuple(FAMILIES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers
 UNSTAMPED: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+INTERVALS = f" Intervals: {statistics.LEVEL:.0%}; of n < 6 values from smallest to largest, 1 − 2^(1−n)."
 
 
 def draw(run_directory: Path) -> list[Path]:
@@ -66,7 +67,8 @@ def draw(run_directory: Path) -> list[Path]:
                 for file in files:
                     file.unlink(missing_ok=True)
                 continue
-            caption = captions[name] = {"text": texts[name], "source": source(run, drawn[1])}
+            signature = source(run, drawn[1]) + INTERVALS * ("interval" in texts[name])
+            caption = captions[name] = {"text": texts[name], "source": signature}
             style.sign(drawn[0], caption["source"])
             for file, metadata in zip(files, UNSTAMPED.values(), strict=True):
                 signed: dict[str, str | None] = {**metadata, "Description": " ".join(caption.values())}

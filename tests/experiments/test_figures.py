@@ -36,6 +36,8 @@ def test_all_figures_are_drawn_from_the_csv_files_alone(drawn: Path) -> None:
     for name, caption in captions.items():
         assert len(caption["text"]) > 50
         assert "Imaginary CPU @ 3.00GHz, 2 cores, commit 0123456789" in caption["source"], name
+        without = name in ("objective_time", "profiles", "averaging")
+        assert ("95%; of n < 6 values from smallest to largest" in caption["source"]) != without, name
     assert captions["density_heatmap"]["source"].startswith("Experiment sparsity: 189 trials, replicates: 3.")
     assert "18 diverged" in captions["step_size"]["source"]
 
