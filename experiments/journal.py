@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -17,9 +16,11 @@ import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from experiments import locks
 
 JOURNAL, TRIALS, HISTORY, ENVIRONMENT = "journal.jsonl", "trials.csv", "history.csv", "environment.json"
 LOCK = ".lock"
@@ -91,22 +92,15 @@ def owned(directory: Path) -> Iterator[None]:
     JournalError
         If another process works in it, or if it cannot be written.
     """
-    with _explained(directory / LOCK):
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / LOCK).open("a+")
-    with file:
+    with ExitStack() as stack:
         with _explained(directory / LOCK):
+            directory.mkdir(parents=True, exist_ok=True)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read() or "unknown"
+                stack.enter_context(locks.hold(directory / LOCK))
+            except locks.HeldError as owner:
                 raise JournalError(
-                    f"{directory}: process {owner} works in it; wait for its end, or choose another --out"
+                    f"{directory}: {owner} works in it; wait for its end, or choose another --out"
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
         yield
 
 

@@ -6,14 +6,10 @@ import contextlib
 import functools
 import math
 import os
-import shlex
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,6 +18,7 @@ from numba import types
 from numba.core.typing import signature
 from numba.extending import overload
 
+from experiments import locks
 from hogwild.atomics import SPINS_BEFORE_YIELD, fetch_add, give_way, load_acquire, pause
 from hogwild.compiling import compiled, config, inlined
 from hogwild.work import pin, usable_cores
@@ -274,26 +271,9 @@ def text(path: Path) -> str:
         return ""
 
 
-_held: set[FileIO] = set()  # the locks of this process
-
-
-def _let_go() -> None:
-    while _held:
-        _held.pop().close()
-
-
-if hasattr(os, "register_at_fork"):
-    # A lock belongs to an open file, and a forked child has it open as well: one that outlives a killed run
-    # would hold the machine. What is started afresh (spawn, forkserver, a command) does not get the file.
-    os.register_at_fork(after_in_child=_let_go)
-
-
 @contextlib.contextmanager
 def exclusive(path: Path = LOCK) -> Iterator[None]:
     """Hold the machine for timing; two runs at once would time each other.
-
-    The system lets go of the lock when its process ends, however it ends; what a killed owner has left in the
-    file stops nobody.
 
     Raises
     ------
@@ -301,35 +281,12 @@ def exclusive(path: Path = LOCK) -> Iterator[None]:
         If another process holds it (the message names process, command and since when), or if there can be no
         lock at this path.
     """
-    import fcntl
-
-    try:
-        file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise BusyError(
-            f"cannot open the lock {path} ({error.strerror}); point TMPDIR to a folder that you can write"
-        ) from None
-    with file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().decode(errors="replace").strip() or "an unknown process"
+            stack.enter_context(locks.hold(path))
+        except locks.HeldError as owner:
             raise BusyError(f"another run is timing on this machine: {owner} (lock {path})") from None
         except OSError as error:
-            raise BusyError(
-                f"cannot lock {path} ({error.strerror}); point TMPDIR to a folder on a local disk"
-            ) from None
-        _held.add(file)
-        command = " ".join(shlex.join(sys.orig_argv).split())[:200]
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            with contextlib.suppress(OSError):  # a full disk: the lock holds, it only cannot say whose it is
-                file.truncate(0)
-                file.write(f"process {os.getpid()} since {since}, {command}\n".encode())
-            yield
-        finally:
-            _held.discard(file)
-            if not file.closed:  # as it is in a forked child
-                with contextlib.suppress(OSError):
-                    file.truncate(0)
+            advice = "point TMPDIR to a folder on a local disk that you can write"
+            raise BusyError(f"cannot lock {path} ({error.strerror}); {advice}") from None
+        yield

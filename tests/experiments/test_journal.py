@@ -250,7 +250,7 @@ def test_a_folder_has_one_owner_and_a_killed_one_does_not_block(tmp_path: Path) 
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"mine\n"
-            message = f"{directory}: process {process.pid} works in it; wait .* another --out"
+            message = f"{directory}: process {process.pid} since .* works in it; wait .* another --out"
             with pytest.raises(JournalError, match=message), journal.owned(directory):
                 pass
         finally:

@@ -314,7 +314,7 @@ def test_a_forked_child_that_leaves_takes_nothing_from_its_parent(tmp_path: Path
 
 
 def test_a_lock_that_cannot_be_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = r"cannot open the lock .*point TMPDIR to a folder"
+    words = r"cannot lock .*No such file.*point TMPDIR to a folder on a local disk that you can write"
     with pytest.raises(machine.BusyError, match=words), machine.exclusive(tmp_path / "none" / "lock"):
         pass
 
