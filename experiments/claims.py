@@ -74,7 +74,6 @@ class Claim(Threshold):
     title: str
     source: str
     claimed: str
-    number: float | None = None
     unit: str
     where: Filter = {}
     numerator: Filter = {}
