@@ -131,4 +131,4 @@ def starting_weights(problem: Problem, given: Any, seed: int) -> np.ndarray:
             f"initial_weights has shape {weights.shape} and dtype {weights.dtype}; "
             f"allowed are finite real numbers of shape ({size},)"
         )
-    return weights.astype(problem.dtype)
+    return np.array(checks.vector("initial_weights", weights, f"({size},)", size, problem.dtype))

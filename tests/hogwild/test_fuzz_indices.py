@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from hogwild import minimize
 from hogwild.datasets import popular_first, save_rows
 from hogwild.graph_cuts import GraphCut
 from hogwild.matrix_completion import MatrixCompletion
@@ -80,6 +81,11 @@ def test_what_the_precision_cannot_hold_is_refused():
         LeastSquares.from_data([[1e39]], [1], dtype=np.float32)
     with pytest.raises(ValueError, match=r"^y holds NaN or infinity, or what is infinite as float32"):
         LeastSquares.from_data([[1.0]], [1e39], dtype=np.float32)
+    case = LeastSquares.from_data([[1.0]], [1], dtype=np.float32)
+    with pytest.raises(
+        ValueError, match=r"^initial_weights holds NaN or infinity, or what is infinite as float32"
+    ):
+        minimize(case, initial_weights=[1e39])
     with pytest.raises(ValueError, match=r"^values holds NaN or infinity, or what is infinite as float32"):
         MatrixCompletion.from_data([0], [0], [1e39], dtype=np.float32)
     with pytest.raises(
