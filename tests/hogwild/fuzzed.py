@@ -216,8 +216,9 @@ def stored_read(folder: Path, mapped: bool) -> Any:
 
 def problem_form(problem: LeastSquares) -> Any:
     X = problem.X
-    problem.degrees  # noqa: B018  a kernel that goes through all indices
-    problem.curvature()
+    if X.shape[1] < 10**6:  # which a header may say, and the sizes of files do not tell
+        problem.degrees  # noqa: B018  a kernel that goes through all indices
+        problem.curvature()
     starts, indices, values = (part.tolist() for part in (X.indptr, X.indices, X.data))
     ends = itertools.pairwise(starts)
     rows = [list(zip(indices[first:last], values[first:last], strict=True)) for first, last in ends]
