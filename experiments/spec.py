@@ -278,7 +278,7 @@ def _override(path: Path, raw: dict[str, Any], preset: str) -> dict[str, Any]:
         if name not in grids or not parts:
             raise SpecError(
                 f"{path.name}: presets.{preset}.set: {key[:LONGEST]!r} must be grid.key or grid.section.key; "
-                f"grids: {', '.join(grids)}"
+                f"grids: {', '.join(grids)[:LONGEST]}"
             )
         table = grids[name]
         for part in parts[:-1]:
