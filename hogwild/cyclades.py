@@ -12,7 +12,7 @@ from hogwild.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause, s
 from hogwild.compiling import compiled, inlined
 from hogwild.conflicts import schedule, space_for
 from hogwild.kernels import run_part, size_of
-from hogwild.policies import LINE, placed, release_waiting, renew, retire
+from hogwild.policies import LINE, Unguarded, placed, release_waiting, renew, retire
 from hogwild.sampling import example, position_at, scattered
 
 _LIMIT, _KEPT = 0, 1  # cells of all workers
@@ -136,7 +136,7 @@ def run_rounds(
             stop += 1
         if part > 0:
             _await_all(policy, _DONE, position)
-            run_part(kind, problem, chosen, delay, step, weights, epoch, 0, part, order, room)
+            run_part(kind, problem, Unguarded(), chosen, delay, step, weights, epoch, 0, part, order, room)
         store_release(cells, mine + _DONE, stop)
         performed += part
         shared += part if part < stop - position else 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from hogwild.policies import LINE, combined, laid_out, placed, renew
 from hogwild.problems import LinearProblem
-from hogwild.replicas import Replicated
+from hogwild.replicas import AsMade, Multiplied, Replicated, moves_of
 from hogwild.views import joined, mappable
 
 HOT_WEIGHTS = 16_384  # the four arrays of a merge then fit a core's own cache
@@ -36,7 +36,18 @@ def hot_first(policy: Replicated, problem: LinearProblem, hot_weights: int | Non
     places[np.argsort(-problem.degrees, kind="stable")] = np.arange(size, dtype=np.uint32)
     curvature = np.zeros(max(hot, size), problem.dtype)
     curvature[places] = policy.curvature
-    return HotReplicated(policy._replace(curvature=curvature[:hot].copy()), places)
+    policy = policy._replace(curvature=curvature[:hot].copy())
+    if isinstance(policy.moves, Multiplied):
+        factors = np.ones(max(hot, size), problem.dtype)
+        factors[places] = policy.moves.factors
+        factors[hot:] = 1  # what is shared shows the others' moves, too
+        policy = policy._replace(moves=Multiplied(factors))
+    return HotReplicated(policy, places)
+
+
+@moves_of.register
+def _(policy: HotReplicated) -> AsMade | Multiplied:
+    return policy.replicas.moves
 
 
 @laid_out.register

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.atomics import load
+from hogwild.atomics import fetch_add, load
 from hogwild.compiling import compiled, generic
 from hogwild.delays import linger
-from hogwild.policies import Unguarded, add, await_turn, enter, leave, lock, unlock
+from hogwild.policies import add, await_turn, enter, leave, lock, unlock
 from hogwild.sampling import epoch_key, example, list_examples, position_at, scattered
 from hogwild.steps import scale_at, step_at
 from hogwild.updates import (
@@ -140,6 +140,7 @@ class Batches(NamedTuple):
 def run_part(
     kind: Any,
     problem: Any,
+    policy: Any,
     sampling: Any,
     delay: Any,
     step: Any,
@@ -150,18 +151,18 @@ def run_part(
     order: Any,
     room: Any,
 ) -> Any:
-    """Perform updates as if alone, as a part of a larger kernel."""
+    """Perform updates as a part of a larger kernel."""
 
 
 @run_part.of(Singles)
-def _(kind, problem, sampling, delay, step, weights, epoch, begin, end, order, room):
-    run_examples(problem, Unguarded(), sampling, delay, step, weights, epoch, begin, end, order, room)
+def _(kind, problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room):
+    run_examples(problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room)
 
 
 @run_part.of(Batches)
-def _(kind, problem, sampling, delay, step, weights, epoch, begin, end, order, room):
-    alone, size = Unguarded(), kind.size
-    run_batches(problem, alone, sampling, delay, step, weights, epoch, begin, end, order, room, size)
+def _(kind, problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room):
+    size = kind.size
+    run_batches(problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room, size)
 
 
 @generic
@@ -177,3 +178,38 @@ def _(kind):
 @size_of.of(Batches)
 def _(kind):
     return kind.size
+
+
+@compiled
+def run_pieces(
+    kind: Any,
+    problem: Any,
+    policy: Any,
+    sampling: Any,
+    delay: Any,
+    step: Any,
+    weights: Any,
+    epoch: int,
+    begin: int,
+    end: int,
+    order: Any,
+    room: Any,
+    cells: Any,
+    next_cell: int,
+    length: int,
+) -> int:
+    """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
+
+    Workers take pieces as they come to them: however fast each of them is, the positions that they are at are
+    as near to each other as pieces are long, and with them the time that tells how far weights have shrunk.
+    """
+    size, performed = size_of(kind), 0
+    while performed < order.size:
+        taken = max(min(length, order.size - performed) // size, 1) * size
+        position = begin + fetch_add(cells, next_cell, taken)
+        if position >= end:
+            break
+        stop = min(position + taken, end)
+        run_part(kind, problem, policy, sampling, delay, step, weights, epoch, position, stop, order, room)
+        performed += stop - position
+    return performed

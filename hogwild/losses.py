@@ -6,7 +6,7 @@ import numpy as np
 
 from hogwild.compiling import generic
 
-MARGIN = 2.0
+MARGIN, KINK = 2.0, 1.0
 
 
 class SquaredLoss(NamedTuple):
@@ -58,8 +58,19 @@ def _(loss, slope):
 
 
 def mean_curvature(loss: Any) -> float:
-    """Return the second derivative by the margin, on average over margins from -2 to 2; a kink counts too."""
-    return float(derivative(loss, MARGIN, 1.0) - derivative(loss, -MARGIN, 1.0)) / (2 * MARGIN)
+    """Return the second derivative by the margin, on average over margins from -2 to 2.
+
+    Of the hinge loss from -1 to 1: examples gather at its kink, which counts. With less, replicas overshoot.
+    """
+    reach = KINK if isinstance(loss, HingeLoss) else MARGIN
+    return float(derivative(loss, reach, 1.0) - derivative(loss, -reach, 1.0)) / (2 * reach)
+
+
+def least_dual_curvature(loss: Any) -> float:
+    """Return the least second derivative of φ*, the convex conjugate of the loss of one example."""
+    if isinstance(loss, SquaredLoss):
+        return 0.5
+    return 4.0 if isinstance(loss, LogisticLoss) else 0.0
 
 
 def values(loss: Any, margins: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -191,7 +191,7 @@ class MatrixCompletion(Problem):
     n_rows, n_columns : int
     """
 
-    name = "matrix_completion"
+    name, merges = "matrix_completion", 16  # moves of a row's factors and of its columns' meet in products
 
     def __init__(
         self,

@@ -23,14 +23,14 @@ from hogwild.borrowed import orderly
 from hogwild.choice import AUTO, choose
 from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
 from hogwild.delays import delay_of
-from hogwild.dual import dual_rows
-from hogwild.hot import hot_first
+from hogwild.dual import adding, dual_rows
+from hogwild.hot import HOT_WEIGHTS, hot_first
 from hogwild.instruments import instrumented, observations
 from hogwild.linear import NoPenalty, relabelled, spread
 from hogwild.policies import PADDING, Padded, laid_out
 from hogwild.problem import Problem
 from hogwild.problems import LinearProblem
-from hogwild.replicas import adding, every, replicated
+from hogwild.replicas import every, moves_of, replicated
 from hogwild.result import Checkpoint, Result
 from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
 from hogwild.steps import Shrinking, as_step
@@ -205,9 +205,14 @@ def minimize(
     def assemble(name: str, workers: int) -> tuple[Plan, Any]:
         nonlocal compile_seconds
         make = POLICIES[BACKENDS[name].policy]
-        policy = (adding if dual and make is replicated else make)(workers, problem)
-        if merge_every is not None:
-            policy = every(policy, merge_every)
+        policy: Any
+        if dual and make is replicated and isinstance(problem, LinearProblem):
+            hot = hot_weights or HOT_WEIGHTS
+            merged = hot if BACKENDS[name].policy == "hot_replicated" else problem.n_weights
+            policy = adding(workers, problem, merge_every, min(merged, problem.n_weights))
+        else:
+            policy = make(workers, problem)
+            policy = policy if merge_every is None else every(policy, merge_every)
         rows = record
         if BACKENDS[name].policy == "hot_replicated" and isinstance(problem, LinearProblem):
             policy = hot_first(policy, problem, hot_weights)
@@ -219,7 +224,7 @@ def minimize(
         if isinstance(policy, Padded):
             room, rows = room * PADDING, spread(record, PADDING)
         if dual and isinstance(problem, LinearProblem):  # as checked above
-            rows = dual_rows(rows, problem.l2)
+            rows = dual_rows(rows, problem.l2, moves_of(policy))
         plan = Plan(rows, policy, order, delay, start, workers, batch_size, block, room)
         if BACKENDS[name].workers != "pool":
             compile_seconds += warm_up(plan_for(plan, 0), rule)

@@ -43,12 +43,16 @@ class Problem:
         Weights that one pass over the examples touches, counted as often as it does.
     dtype : numpy.dtype
         Precision of data and weights.
+    merges : int
+        How often a worker merges its replica of the weights in an epoch, at least, beside at its end: with
+        all workers' moves of that time apart, hardly more epochs are needed than by one worker.
     constrained : bool
         Whether weights are held in a set: then moves of several workers do not add up, nor do replicas merge.
     """
 
     name: ClassVar[str]
     targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
+    merges: ClassVar[int] = 8
     constrained: ClassVar[bool] = False
     n_examples: int
     n_weights: int

@@ -15,7 +15,7 @@ from hogwild.optimum import Optimum, solve
 from hogwild.problem import Problem, square_sum
 from hogwild.sparsity import Sparsity, sparsity_of
 
-_CURVED_EXAMPLES, _RUN = 5_000, 50  # in runs of so many: the memory likes neighbours
+CURVED_EXAMPLES, RUN = 5_000, 50  # in runs of so many: the memory likes neighbours
 
 
 class LinearProblem(Problem):
@@ -135,8 +135,8 @@ class LinearProblem(Problem):
 
         From at most 5,000 examples: a feature that is rarer than that settles in no period.
         """
-        sums, step = np.zeros(self.n_features), _RUN * -(-self.n_examples // _CURVED_EXAMPLES)
-        mean = sums / add_squares(self.X.indptr, self.X.indices, self.X.data, _RUN, step, sums)
+        sums, step = np.zeros(self.n_features), RUN * -(-self.n_examples // CURVED_EXAMPLES)
+        mean = sums / add_squares(self.X.indptr, self.X.indices, self.X.data, RUN, step, sums)
         return losses.mean_curvature(self.loss) * mean + 2 * self.l2 / self.n_examples
 
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> LinearRows:

@@ -4,15 +4,17 @@ Workers that write the same few popular coordinates take each other's cache line
 replicas meet only when they are merged.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hogwild.atomics import fetch_add, load, ticks
-from hogwild.compiling import compiled, inlined
+from hogwild.compiling import compiled, generic, inlined
 from hogwild.kernels import run_part, size_of
 from hogwild.policies import (
     LINE,
+    Unguarded,
     acquire,
     combined,
     laid_out,
@@ -27,7 +29,6 @@ from hogwild.updates import count
 
 SHORTEST, FIRST, LONGEST = 16, 1_024, 65_536  # updates from merge to merge
 MERGE_SHARE = 0.05  # of a worker's time, for merges, where the period adapts
-MERGES = 2  # of a worker in an epoch, at least, beside the one at its end
 _SMALLEST = 64  # updates taken at once
 _LOCK, _NEXT = 0, LINE  # cells of all workers: the lock of the shared weights, the next position
 _LEFT, _PERIOD, _SINCE, _JOINED = range(4)  # cells of a worker
@@ -35,6 +36,50 @@ _ALL = 0  # rate of all workers: the logarithm of what their merges of this segm
 # Rates of a worker: its step size; what its replica has shrunk by since its last merge; what `_ALL` was then;
 # the scale of time, then and now (logarithms, since the segment began); its weights over the shared ones.
 _RATE, _SHRUNK, _SEEN, _CLOCK, _NOW, _RATIO = range(6)
+
+
+class AsMade(NamedTuple):
+    """A replica shows a worker's own moves as they are."""
+
+
+class Multiplied(NamedTuple):
+    """A replica shows a worker's own moves so many times as far, for the others make the like meanwhile.
+
+    A merge adds them as they are.
+    """
+
+    factors: Any  # of shape (n_weights,), at least 1
+
+
+@generic
+def shown(moves: Any, coordinate: Any, change: Any) -> Any:
+    """Return how far a change of one coordinate moves the worker's own replica."""
+
+
+@generic
+def counted(moves: Any, coordinate: Any, own: Any, base: Any) -> Any:
+    """Return the base with what a worker has moved of one coordinate, given what its replica shows."""
+
+
+@shown.of(AsMade)
+def _(moves, coordinate, change):
+    return change
+
+
+@shown.of(Multiplied)
+def _(moves, coordinate, change):
+    return change * moves.factors[coordinate]
+
+
+@counted.of(AsMade)
+def _(moves, coordinate, own, base):
+    return own
+
+
+@counted.of(Multiplied)
+def _(moves, coordinate, own, base):
+    one = moves.factors.dtype.type(1)
+    return own - (own - base) * (one - one / moves.factors[coordinate])
 
 
 class Replicated(NamedTuple):
@@ -56,6 +101,7 @@ class Replicated(NamedTuple):
     own: Any
     base: Any  # the shared weights as this worker last saw them
     curvature: Any  # of the objective along each coordinate
+    moves: AsMade | Multiplied
     cells: Any  # int64: those of all workers, then those of each
     rates: Any  # float64: those of all workers, then those of each
     adapts: bool  # the period, so that merges take their share of the time
@@ -74,8 +120,8 @@ def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
     cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros((workers + 1) * LINE)
     rates[LINE + _RATIO :: LINE] = 1.0
     curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
-    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (MERGES * workers)))
-    policy = Replicated(nothing, nothing, nothing, curvature, cells, rates, True, longest, 0)
+    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers)))
+    policy = Replicated(nothing, nothing, nothing, curvature, AsMade(), cells, rates, True, longest, 0)
     return every(policy, min(FIRST, longest))._replace(adapts=True)
 
 
@@ -86,9 +132,15 @@ def every(policy: Replicated, updates: int) -> Replicated:
     return policy._replace(cells=cells, adapts=False)
 
 
-def adding(workers: int, problem: Any) -> Replicated:
-    """Return the policy for updates whose sum counts, however far each went: dual coordinate ascent."""
-    return replicated(workers, problem, np.zeros(problem.n_weights))
+@functools.singledispatch
+def moves_of(policy: Any) -> AsMade | Multiplied:
+    """Return how workers see their own moves."""
+    return AsMade()
+
+
+@moves_of.register
+def _(policy: Replicated) -> AsMade | Multiplied:
+    return policy.moves
 
 
 @laid_out.register
@@ -141,7 +193,7 @@ def run_periods(
     """
     cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE - 1
     rates, mine = policy.rates, (policy.worker + 1) * LINE
-    size, examples, performed = size_of(kind), count(problem), 0
+    size, examples, performed, alone = size_of(kind), count(problem), 0, Unguarded()
     first = log_scale_at(step, epoch + begin / examples)
     while performed < order.size:
         left = end - begin - load(cells, _NEXT)
@@ -161,7 +213,7 @@ def run_periods(
         before = first + rates[mine + _CLOCK]
         rule = restarted(step, passes, before + rates[mine + _SHRUNK])
         rates[mine + _RATE] = step_at(step, passes)
-        run_part(kind, problem, sampling, delay, rule, weights, epoch, position, stop, order, room)
+        run_part(kind, problem, alone, sampling, delay, rule, weights, epoch, position, stop, order, room)
         rates[mine + _SHRUNK] = log_scale_at(rule, epoch + stop / examples) - before
         taken = min(begin + load(cells, _NEXT), end)
         rates[mine + _NOW] = log_scale_at(step, epoch + taken / examples) - first
@@ -226,7 +278,8 @@ def merge(policy: Any) -> None:
         left *= left
         ours, before = own[coordinate], base[coordinate]
         kept = scale if ours == before * then else left * left
-        now = unit * (scale * back * ours + kept * (theirs * shared[coordinate] - before))
+        mine_only = counted(policy.moves, coordinate, ours, before)
+        now = unit * (scale * back * mine_only + kept * (theirs * shared[coordinate] - before))
         shared[coordinate] = now
         own[coordinate] = now * ratio
         base[coordinate] = now

@@ -34,15 +34,23 @@ class FreshPermutation(NamedTuple):
 
 
 class ShuffledOnce(NamedTuple):
-    """The rows are copied in a random order when the run is set up, and then streamed in every epoch."""
+    """The rows are copied in a random order when the run is set up, and then streamed in every epoch.
+
+    Workers with weights of their own begin at rows of their own, and go on with the first after the last one.
+    """
 
     seed: int = 0
+    start: int = 0  # the row at position 0
 
 
 class AsStored(NamedTuple):
-    """The rows are streamed as they lie in every epoch, without a copy; whatever order they have tells."""
+    """The rows are streamed as they lie in every epoch, without a copy; whatever order they have tells.
+
+    Workers with weights of their own begin at rows of their own, as with `ShuffledOnce`.
+    """
 
     seed: int = 0
+    start: int = 0
 
 
 class ShuffledBlocks(NamedTuple):
@@ -128,7 +136,9 @@ def _(sampling, count, key, position):
 
 @example.of(ShuffledOnce, AsStored)
 def _(sampling, count, key, position):
-    return np.uint64(position)  # the rows themselves were reordered, or are not to be
+    # the rows themselves were reordered, or are not to be
+    place, examples = np.uint64(position) + np.uint64(sampling.start), np.uint64(count)
+    return place if place < examples else place - examples
 
 
 @example.of(ShuffledBlocks, StoredBlocks)

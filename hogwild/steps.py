@@ -50,8 +50,9 @@ class Shrinking(NamedTuple):
     An update with step γ multiplies all weights by ``exp(-2 l2 γ / n_examples)``: to first order, a step
     along the penalty's gradient. What is stored are weights v without these factors, and a scale s: ``w =
     s v``, so that an update touches the coordinates of its example alone (Shalev-Shwartz et al. 2011,
-    Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of time, so
-    that workers need not share it.
+    Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of the
+    position in the epoch, so that workers need not share it, as long as they are at about the same one
+    (`hogwild.kernels.run_pieces`).
     """
 
     step: StepSize
@@ -66,7 +67,7 @@ class Shrinking(NamedTuple):
 
     def after(self, epoch: int, passes: float) -> "Shrinking":
         """Return the rule that knows the scale after so many passes, within an epoch or at its end."""
-        rule = _fading(self, epoch, 1, 0.0)
+        rule = _fading(self, epoch)
         return self._replace(since=passes, logarithm=float(log_scale_at(rule, passes)))
 
 
@@ -172,12 +173,13 @@ def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> K
     epoch : int
         Number of finished epochs.
     pace : int
-        How fast time passes: several workers have done that many updates when one of them has done one.
+        How fast time passes: several workers have done that many updates when one of them has done one. A
+        rule that shrinks weights knows one pace alone.
     ahead : float
         By how many passes time is ahead of ``pace`` times the passes that a kernel counts.
     """
     if isinstance(step, Shrinking):
-        return _fading(step, epoch, pace, ahead)
+        return _fading(step, epoch)
     return _plain(step, epoch, pace, ahead)
 
 
@@ -187,15 +189,15 @@ def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | Hy
     return Constant(step.initial * getattr(step, "factor", 1.0) ** epoch)
 
 
-def _fading(step: Shrinking, epoch: int, pace: int, ahead: float) -> Fading:
+def _fading(step: Shrinking, epoch: int) -> Fading:
     if isinstance(step.step, InverseTime) and step.step.decay < _STEADY:
         step = step._replace(step=Constant(step.step.initial))
-    rule = _plain(step.step, epoch, pace, ahead)
+    rule = _plain(step.step, epoch, 1, 0.0)
     if isinstance(step.step, InverseTime):  # elapsed: log(1 + decay * time)
         power = step.strength * step.step.initial / step.step.decay
         return Fading(rule, step.logarithm + power * math.log1p(step.step.decay * step.since), power)
-    power = step.strength * rule.initial * pace
-    return Fading(rule, step.logarithm + power * (step.since - ahead) / pace, power)
+    power = step.strength * rule.initial
+    return Fading(rule, step.logarithm + power * step.since, power)
 
 
 def as_step(given: Any) -> StepSize:

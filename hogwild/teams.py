@@ -27,6 +27,7 @@ from hogwild.processes import WorkerProcess, become_worker
 from hogwild.shared import Shared
 from hogwild.steps import StepRule
 from hogwild.work import (
+    NEXT,
     STOP,
     Plan,
     Report,
@@ -215,6 +216,7 @@ class _CrewTeam:
         self._ticket += 1
         self._at_rest = False
         until = time.monotonic() + segment.limit
+        self._flags[NEXT] = 0
         renew(self.policy)
         for worker, connection in enumerate(self._connections):
             try:

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.cyclades import ConflictFree, agreed, run_rounds
-from hogwild.kernels import Batches, Singles, run_batches, run_examples
+from hogwild.kernels import Batches, Singles, run_batches, run_examples, run_pieces
 from hogwild.policies import Private, alone, placed, retire_worker, retires
 from hogwild.replicas import Replicated, run_periods
-from hogwild.sampling import ShuffledOnce
-from hogwild.steps import KernelStep, StepRule, in_epoch
+from hogwild.sampling import AsStored, ShuffledOnce
+from hogwild.steps import Fading, KernelStep, StepRule, in_epoch
 from hogwild.updates import count
 
-STOP = 0  # index of the stop flag in a team's flags
+STOP, NEXT = 0, 8  # in a team's flags: that which stops all, and the next position of a segment to take
 _SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
+_PIECES = 64  # of a worker in an epoch, where workers take what is next
+_SHORTEST_PIECE, _LONGEST_PIECE = 16, 4_096  # updates
 _ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not asked for ahead of use
 
 
@@ -95,7 +97,9 @@ def plan_for(plan: Plan, worker: int) -> Plan:
     """Return a worker's own view of the plan: its place in the policy, the weights that it works on."""
     policy, weights = placed(plan.policy, plan.weights, worker)
     sampling = plan.sampling
-    if isinstance(policy, Private) and not isinstance(sampling, ShuffledOnce):  # rows were laid out for all
+    if isinstance(policy, Private) and isinstance(sampling, ShuffledOnce | AsStored):  # one order for all
+        sampling = sampling._replace(start=worker * count(plan.problem) // plan.workers)
+    elif isinstance(policy, Private):
         sampling = sampling._replace(seed=(sampling.seed + worker * _SEED_STEP) % 2**63)
     return plan._replace(policy=policy, weights=weights, sampling=sampling)
 
@@ -106,8 +110,8 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     ``plan`` is the worker's own (`plan_for`).
     """
     begin, end = segment.begin, segment.end
-    taken = isinstance(plan.policy, Replicated)  # as workers come to it, not in shares
     step = in_epoch(segment.step, segment.epoch)
+    taken = isinstance(plan.policy, Replicated) or takes_pieces(plan, step)  # as workers come to it
     if not taken and not isinstance(plan.policy, Private | ConflictFree):
         begin, end = share_of(segment, worker, plan.workers, plan.batch_size)
         step = paced(segment, begin, plan.workers, count(plan.problem))
@@ -122,7 +126,7 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
                 goes_on = agreed(plan.policy, position, until, goes_on)
             if not goes_on:
                 break
-            done = run_block(plan, step, segment.epoch, position, end if taken else until, scratch)
+            done = run_block(plan, step, segment.epoch, position, end if taken else until, scratch, flags)
             updates += done
             if not taken:
                 position = until
@@ -134,7 +138,13 @@ def perform(plan: Plan, worker: int, segment: Segment, flags: Any, scratch: Scra
     return Report(updates, time.thread_time() - cpu, math.nan, time.perf_counter_ns())
 
 
-def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch) -> int:
+def takes_pieces(plan: Plan, step: KernelStep) -> bool:
+    """Return whether workers take small pieces, no shares: who shares weights must agree on their scale."""
+    apart = isinstance(plan.policy, Private | ConflictFree | Replicated)
+    return isinstance(step, Fading) and plan.workers > 1 and not apart
+
+
+def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: Scratch, flags: Any) -> int:
     """Run the compiled loop that fits the policy and the batch size; return this worker's updates."""
     how = (plan.problem, plan.policy, plan.sampling, plan.delay, step, plan.weights)
     kind = Singles() if plan.batch_size == 1 else Batches(plan.batch_size)
@@ -144,6 +154,10 @@ def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: 
         return int(run_rounds(kind, *how, epoch, begin, end, *scratch, *mine))
     if isinstance(plan.policy, Replicated):
         return int(run_periods(kind, *how, epoch, begin, end, *scratch))
+    if takes_pieces(plan, step):
+        piece = count(plan.problem) // (_PIECES * plan.workers)
+        piece = max(_SHORTEST_PIECE, min(_LONGEST_PIECE, piece))
+        return int(run_pieces(kind, *how, epoch, begin, end, *scratch, flags, NEXT, piece))
     if plan.batch_size == 1:
         run_examples(*how, epoch, begin, end, *scratch)
     else:
@@ -154,7 +168,7 @@ def run_block(plan: Plan, step: Any, epoch: int, begin: int, end: int, scratch: 
 def warm_up(plan: Plan, step: StepRule) -> float:
     """Compile (or load) the kernels of a worker's plan without an update; return the seconds it took."""
     begin = time.perf_counter()
-    run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan))
+    run_block(plan, in_epoch(step, 0), 0, 0, 0, scratch_for(plan), np.zeros(NEXT + 1, np.int64))
     if isinstance(plan.policy, ConflictFree):
         agreed(plan.policy, -1, 0, True)
     if retires(plan.policy):

@@ -14,6 +14,7 @@ import hogwild
 from hogwild import dual, optimise
 from hogwild.compiling import compiled, config
 from hogwild.problems import LINEAR_PROBLEMS
+from hogwild.replicas import AsMade
 from tests.hogwild.cases import completion, problem
 from tests.hogwild.test_kernels import order_of
 
@@ -117,7 +118,9 @@ def test_the_squares_of_rows_equal_numpys():
     case = problem(dtype=np.float32)
     rows = case.kernel_record()
     squares = (case.X.toarray().astype(float) ** 2).sum(axis=1)
-    np.testing.assert_allclose(dual.row_squares(rows.indptr, rows.values), squares, rtol=1e-12)
+    np.testing.assert_allclose(
+        dual.row_squares(AsMade(), rows.indptr, rows.indices, rows.values), squares, rtol=1e-12
+    )
     assert (squares == 0).any()
 
 

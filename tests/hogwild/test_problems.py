@@ -193,8 +193,8 @@ def test_entries_are_looked_through_as_numpy_does(indices, values, wide):
 
 def test_curvature_is_the_mean_square_of_runs_of_rows(monkeypatch):
     X, y, _ = arrays()
-    monkeypatch.setattr(problems, "_RUN", 3)
-    monkeypatch.setattr(problems, "_CURVED_EXAMPLES", 10)
+    monkeypatch.setattr(problems, "RUN", 3)
+    monkeypatch.setattr(problems, "CURVED_EXAMPLES", 10)
     step = 3 * -(-X.shape[0] // 10)
     chosen = np.arange(X.shape[0]) % step < 3
     expected = 2 * (X[chosen] ** 2).mean(axis=0) + 2 * 0.5 / X.shape[0]

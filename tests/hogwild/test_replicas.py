@@ -15,6 +15,7 @@ from hogwild.compiling import config
 from hogwild.kernels import Batches, Singles
 from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
 from hogwild.policies import LINE, combined, laid_out, placed, renew, retire
+from hogwild.problem import Problem
 from hogwild.replicas import LONGEST, SHORTEST, Replicated
 from hogwild.steps import Constant
 from tests.hogwild.cases import completion, grid_cut, problem
@@ -90,7 +91,7 @@ def test_the_curvature_of_least_squares_is_the_diagonal_of_its_hessian() -> None
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [(SquaredLoss(), 2.0), (LogisticLoss(), math.tanh(1.0) / 4), (HingeLoss(), 0.25)]
+    ("loss", "expected"), [(SquaredLoss(), 2.0), (LogisticLoss(), math.tanh(1.0) / 4), (HingeLoss(), 0.5)]
 )
 def test_the_mean_curvature_of_a_loss(loss: Any, expected: float) -> None:
     assert mean_curvature(loss) == pytest.approx(expected)
@@ -145,7 +146,7 @@ def test_workers_take_all_updates_once_whole_batches_and_merge_after_each_period
         pytest.skip("the compiled loop cannot be watched")
     pieces: list[list[int]] = []
     merges: list[int] = []
-    monkeypatch.setattr(replicas, "run_part", lambda *given: pieces.append(list(given[7:9])))
+    monkeypatch.setattr(replicas, "run_part", lambda *given: pieces.append(list(given[8:10])))
     monkeypatch.setattr(replicas, "merge_in_time", lambda policy: merges.append(len(pieces)))
     workers, weights = policies(2, merge_every=merge_every)
     case, kind = problem(features=SIZE, examples=400), Singles() if batch_size == 1 else Batches(batch_size)
@@ -232,10 +233,10 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
     (policy,), _ = policies(1)
-    assert policy.longest == 120 / replicas.MERGES  # the examples
+    assert policy.longest == 120 / Problem.merges  # the examples
     assert policy.cells[2 * LINE + replicas._PERIOD] == policy.longest
     large = replicas.replicated(2, problem(examples=6400, features=SIZE))
-    assert large.longest == 3200 / replicas.MERGES
+    assert large.longest == 3200 / Problem.merges
     assert large.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST
 
 

@@ -1,6 +1,7 @@
 """The penalty as a common factor of all weights: against a dense twin, on every backend, for any length."""
 
 import functools
+import itertools
 import math
 import mmap
 import re
@@ -14,12 +15,12 @@ from numba import njit
 
 import hogwild
 from hogwild import choice, replicas
+from hogwild.arguments import derived_seed
 from hogwild.compiling import config
 from hogwild.delays import delay_of
-from hogwild.hot import hot_first
-from hogwild.kernels import Singles, run_examples
-from hogwild.linear import NoPenalty, relabelled
-from hogwild.policies import Unguarded, combined, laid_out, placed, renew, retire_worker
+from hogwild.kernels import run_examples
+from hogwild.linear import NoPenalty
+from hogwild.policies import Private, Unguarded
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
 from hogwild.sampling import SAMPLINGS
 from hogwild.steps import (
@@ -29,7 +30,9 @@ from hogwild.steps import (
     in_epoch,
 )
 from hogwild.updates import idle
+from hogwild.work import NEXT, Plan, plan_for, run_block, scratch_for, takes_pieces
 from tests.hogwild.cases import completion, grid_cut, problem
+from tests.hogwild.lockstep import lockstep
 from tests.hogwild.shrinking import (
     BACKOFF,
     PARALLEL,
@@ -126,43 +129,17 @@ def test_a_lone_replica_is_serial_however_often_it_is_merged(sampling: str, batc
         np.testing.assert_allclose(lone.weights, serial.weights, rtol=1e-12, atol=1e-15)
 
 
-def lockstep(case: Any, penalty: str, step: Any, epochs: int, period: int, hot: bool = False) -> float:
-    """Where two replicas end up that take turns, each a period long, and merge at its end: without a race."""
-    record, rule = case.kernel_record(), step
-    if penalty == "scaled":
-        record, rule = record._replace(penalty=NoPenalty()), Shrinking(step, 2 * case.l2)
-    policy: Any = replicas.every(replicas.replicated(2, case), period)
-    if hot:
-        policy = hot_first(policy, case, 1)
-        record = relabelled(record, policy.places)
-    weights = laid_out(policy, np.zeros(case.n_weights), 2)
-    workers = [placed(policy, weights, worker) for worker in range(2)]
-    order, scratch = SAMPLINGS["fresh_permutation"](1), (np.empty(period, np.uint32), np.zeros(0))
-    no_delay = delay_of(0.0)
-    for epoch in range(epochs):
-        renew(policy)
-        now, span, done = in_epoch(rule, epoch), (epoch, 0, case.n_examples, *scratch), 1
-        while done:
-            done = 0
-            for own, mine in workers:
-                done += replicas.run_periods(Singles(), record, own, order, no_delay, now, mine, *span)
-        for own, _ in workers:
-            retire_worker(own)
-        if penalty == "scaled":
-            rule = rule.after(epoch, epoch + 1.0)
-    scale = rule.scale if penalty == "scaled" else 1.0
-    return float(case.suboptimality(case.objective(scale * combined(policy, weights))))
-
-
-def rarely(case: Any, step: float, hot: bool) -> dict[str, float]:
+def rarely(case: Any, step: float, hot_weights: int | None) -> dict[str, float]:
+    """Where two replicas end up that are merged every 1,000 updates."""
     case.solve()
-    return {way: lockstep(case, way, Constant(step), 8, 1000, hot) for way in ("touched", "scaled")}
+    ways = ("touched", "scaled")
+    return {way: lockstep(case, step, 2, 1000, 8, method=way, hot_weights=hot_weights)[-1] for way in ways}
 
 
 @pytest.mark.parametrize(("name", "l2", "step"), [("logistic", 10.0, 0.05), ("hinge", 10.0, 0.02)])
 @pytest.mark.skipif(config.DISABLE_JIT, reason="tens of thousands of updates")
 def test_replicas_that_meet_rarely_do_not_shrink_more(name: str, l2: float, step: float) -> None:
-    ends = rarely(problem(name, l2=l2, examples=4000), step, hot=False)
+    ends = rarely(problem(name, l2=l2, examples=4000), step, None)
     assert ends["scaled"] < 1.5 * ends["touched"]
 
 
@@ -171,8 +148,59 @@ def test_replicas_that_meet_rarely_do_not_shrink_more(name: str, l2: float, step
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hot replicas are Linux's alone")
 def test_hot_ones_beside_shared_weights_do_not_either(name: str) -> None:
     case = problem(name, l2=10.0, examples=4000, features=mmap.PAGESIZE // 8 + 100, density=0.02)
-    ends = rarely(case, 0.05, hot=True)
+    ends = rarely(case, 0.05, 1)
     assert ends["scaled"] < 1.5 * ends["touched"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, batch_size: int) -> None:
+    """In turns, but one of them far more often than the others: the updates of serial, to the bit."""
+    case = problem("hinge", l2=40.0)
+    options: dict[str, Any] = {"sampling": "fresh_permutation", "batch_size": batch_size, "seed": 1}
+    serial = scaled(case, step_size=step, epochs=2, **options)
+    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), Shrinking(step, 80.0 / batch_size)
+    order = SAMPLINGS["fresh_permutation"](derived_seed(1, "order"))
+    plan = Plan(
+        record, Unguarded(), order, delay_of(0.0), np.zeros(9), 3, batch_size, 10, case.room(batch_size)
+    )
+    flags, turns, scratch = np.zeros(NEXT + 1, np.int64), [0, 0, 0, 0, 0, 1, 2], scratch_for(plan)
+    for epoch in range(2):
+        flags[NEXT] = 0
+        now, left = in_epoch(rule, epoch), [True] * 3
+        assert takes_pieces(plan, now)
+        for worker in itertools.cycle(turns):
+            left[worker] = run_block(plan_for(plan, worker), now, epoch, 0, 120, scratch, flags) > 0
+            if not any(left):
+                break
+        rule = rule.after(epoch, epoch + 1.0)
+    assert (rule.scale * plan.weights).tobytes() == serial.weights.tobytes()
+
+
+def test_workers_who_share_nothing_or_do_not_shrink_take_no_pieces() -> None:
+    case = problem(l2=1.0)
+    fading, steady = in_epoch(Shrinking(Constant(0.1), 2.0), 0), Constant(0.1)
+    plan = Plan(case.kernel_record(), Unguarded(), None, None, np.zeros(9), 2, 1, 10, 0)
+    assert takes_pieces(plan, fading)
+    assert not takes_pieces(plan, steady)
+    assert not takes_pieces(plan._replace(workers=1), fading)
+    assert not takes_pieces(plan._replace(policy=Private()), fading)
+    assert not takes_pieces(plan._replace(policy=replicas.replicated(2, case)), fading)
+
+
+@pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
+@pytest.mark.parametrize(("backend", "workers"), [("atomic", 8), ("locked", 3), ("atomic_processes", 4)])
+def test_more_workers_than_cores_have_no_bias(backend: str, workers: int) -> None:
+    """A time of each worker's own put them at 8 to 20 times serial's distance."""
+    case = problem("hinge", l2=100.0, examples=6000, features=400, density=0.03)
+    case.solve()
+
+    def end(backend: str, workers: int, delay: float) -> float:
+        options: dict[str, Any] = {"backend": backend, "workers": workers, "gradient_delay": delay}
+        options |= {"epochs": 10, "step_size": InverseTime(0.1, 20.0)}
+        return float(np.median([scaled(case, seed=seed, **options).suboptimality for seed in range(3)]))
+
+    assert end(backend, workers, 2e-6) < 3 * end("serial", 1, 0.0)
 
 
 def sparse_case(name: str) -> Any:

@@ -21,7 +21,7 @@ from hogwild.steps import (
     scale_at,
     step_at,
 )
-from hogwild.work import Segment, paced, share_of
+from hogwild.work import Segment
 from tests.hogwild.cases import problem
 from tests.hogwild.shrinking import (
     BACKOFF,
@@ -121,26 +121,18 @@ def log_scale(rule: Any, passes: float) -> float:
     return float(rule.start - rule.power * elapsed(rule.step, passes))
 
 
-@given(steps, st.floats(1e-3, 10), st.integers(0, 50), st.integers(1, 500), st.integers(1, 8), st.data())
-def test_at_the_same_time_all_workers_have_the_same_scale(
-    step: Any, strength: float, epoch: int, examples: int, workers: int, data: st.DataObject
+@given(steps, st.floats(1e-3, 10), st.integers(0, 50), st.integers(1, 500), st.data())
+def test_the_scale_is_that_of_the_position(
+    step: Any, strength: float, epoch: int, examples: int, data: st.DataObject
 ) -> None:
     first = data.draw(st.integers(0, examples - 1))
-    last = data.draw(st.integers(first + 1, examples))
-    since, known = epoch + first / examples, data.draw(st.floats(-20, 0))
-    rule = Shrinking(step, strength, since, known)
-    segment, alone = Segment(rule, epoch, first, last, math.inf), in_epoch(rule, epoch)
-    for worker in range(workers):
-        begin, end = share_of(segment, worker, workers, 1)
-        own = paced(segment, begin, workers, examples)
-        for position in (begin, (begin + end) / 2, end):
-            passes, time = epoch + position / examples, since + workers * (position - begin) / examples
-            assert log_scale(own, passes) == pytest.approx(log_scale(alone, time), abs=1e-9)
-            assert step_at(own, passes) == pytest.approx(step_at(alone, time), rel=1e-9)
-            if time <= epoch + 1:
-                expected = known - strength * (covered_twin(step, time) - covered_twin(step, since))
-                assert log_scale(own, passes) == pytest.approx(expected, abs=1e-9)
-                assert scale_at(own, passes) == pytest.approx(math.exp(expected))
+    position = data.draw(st.integers(first, examples))
+    since, passes = epoch + first / examples, epoch + position / examples
+    known = data.draw(st.floats(-20, 0))
+    own = in_epoch(Shrinking(step, strength, since, known), epoch)
+    expected = known - strength * (covered_twin(step, passes) - covered_twin(step, since))
+    assert log_scale(own, passes) == pytest.approx(expected, abs=1e-9)
+    assert scale_at(own, passes) == pytest.approx(math.exp(expected))
 
 
 @given(steps, st.floats(1e-3, 10), st.lists(st.integers(1, 99), max_size=3, unique=True))
