@@ -26,6 +26,7 @@ from hogwild.work import STOP, Plan, Report, Segment, pin, usable_cores
 
 _LOOK_SECONDS = 0.1
 _FAREWELL_SECONDS = 3.0
+_LAST_SECONDS = 30.0  # for a pool to end by force
 _PATIENCE_SECONDS = 1.0  # beyond the time limit, with workers that are stopped
 _MUCH = 2**20  # bytes of tasks
 _UP = 1  # from here on the flags say which workers are up
@@ -95,6 +96,17 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
 class _Pool(multiprocessing.pool.Pool):
     """A pool whose end does not wait for a worker that died while it held a lock, or half a task."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:  # there is, for example, no memory for one more thread
+            handler: Any = getattr(self, "_worker_handler", None)
+            if handler is not None and handler.is_alive():
+                handler._state = multiprocessing.pool.TERMINATE
+                self._change_notifier.put(None)  # type: ignore[attr-defined]
+                handler.join()  # it ends the others
+            raise
+
     @staticmethod
     def _help_stuff_finish(inqueue: Any, task_handler: Any, size: int) -> None:
         """Do nothing: `PoolTeam.close` sees to tasks that nobody takes."""
@@ -130,7 +142,7 @@ class PoolTeam:
             )
         )
         self.weights, _, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
-        self._context, self._at_rest = PoolContext(), True
+        self._context, self._at_rest = PoolContext(plan.workers), True
         self._pool: Any = None
         tickets = self._context.SimpleQueue()
         for worker in range(plan.workers):
@@ -151,7 +163,7 @@ class PoolTeam:
             raise
 
     def _check(self, late: bool = False) -> None:
-        """Look after the workers: a pool replaces one that dies, and waits for its lost task for ever."""
+        """Look after the workers: a pool waits for ever for the task of one that died."""
         for worker, process in enumerate(self._context.processes):
             if how := process.death() or (late and process.standstill()):
                 raise WorkerDied(f"pool worker {worker} {how}")
@@ -207,12 +219,12 @@ class PoolTeam:
 
     def _force(self, ending: threading.Thread) -> None:
         """Help a pool to its end: without its workers, and so that nobody waits for them."""
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        while ending.is_alive():
+        began = time.monotonic()
+        while ending.is_alive() and time.monotonic() - began < _LAST_SECONDS:
             for process in self._context.processes:
                 process.kill()
             self._context.free_locks()
             self._pool.drain()
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > _FAREWELL_SECONDS:
                 self._pool.hang_up()
             ending.join(_LOOK_SECONDS / 10)

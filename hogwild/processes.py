@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing import context, forkserver, popen_forkserver, process, reduction, resource_tracker, util
 from multiprocessing.connection import wait
 from typing import Any
@@ -22,6 +23,7 @@ from hogwild.borrowed import Held
 
 _REAPING_SECONDS = 30.0  # for the server to tell that a killed process has ended
 _BRIEFLY = 0.5
+_ATTEMPTS = 3
 _UNKNOWN = 255  # exit code of a process whose server has ended before it
 
 
@@ -37,6 +39,10 @@ class _Server(forkserver.ForkServer):
         resource_tracker.ensure_running()  # which clears the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
         try:
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(ConnectionRefusedError):  # by one that has just been killed
+                    return self.connect_to_new_process(descriptors)
+                time.sleep(_BRIEFLY)
             return self.connect_to_new_process(descriptors)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -109,8 +115,12 @@ class WorkerProcess(context.ForkServerProcess):
 
     def kill(self) -> None:
         """Kill it, if it runs."""
-        if self._popen is not None:
-            super().kill()
+        if self._popen is None:
+            return
+        super().kill()
+        if self.exitcode == _UNKNOWN:  # it may live on without its server
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._popen.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Kill it, if need be, and let go of what belongs to it."""
@@ -118,9 +128,6 @@ class WorkerProcess(context.ForkServerProcess):
             return
         self.kill()
         self.join(_REAPING_SECONDS)
-        if self.exitcode == _UNKNOWN:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._popen.pid, signal.SIGKILL)
         if self.exitcode is not None:
             self.close()
 
@@ -138,19 +145,36 @@ class WorkerProcess(context.ForkServerProcess):
         return None
 
 
+class Nobody:
+    """Takes a lost worker's place, or its pool would start another one."""
+
+    name, daemon, exitcode = "", True, 1
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    join = terminate = start
+
+    def is_alive(self) -> bool:
+        """Return that nobody is there."""
+        return False
+
+
 class PoolContext(context.ForkServerContext):
     """What `multiprocessing.Pool` makes its processes and locks with, and which those are."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
         super().__init__()
+        self.workers = workers
         self.processes: list[WorkerProcess] = []
         self.locks: list[Any] = []
 
-    def Process(self, *args: Any, **options: Any) -> WorkerProcess:  # type: ignore[override]
+    def Process(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
         """Make a worker."""
-        made = WorkerProcess(*args, **options)
-        self.processes.append(made)
-        return made
+        if len(self.processes) == self.workers:
+            return Nobody()
+        self.processes.append(WorkerProcess(*args, **options))
+        return self.processes[-1]
 
     def Lock(self) -> Any:
         """Make a lock of processes."""

@@ -103,8 +103,15 @@ def test_ctrl_c(backend, times, moment):
         assert outcome.error is Pressed, outcome.text
 
 
-@pytest.mark.parametrize(("moment", "delay"), [("start", 0.0), ("start", 0.5), ("training", 0.0)])
-@pytest.mark.parametrize("backend", ["locked_processes", "replicated_processes", "pool"])
+@pytest.mark.parametrize(
+    ("backend", "moment", "delay"),
+    [
+        ("locked_processes", "start", 0.0),
+        ("replicated_processes", "training", 0.0),
+        ("pool", "start", 0.5),
+        ("pool", "training", 0.0),
+    ],
+)
 def test_a_parent_is_killed(backend, moment, delay):
     left = orphans(moment, delay, case_of(backend), backend=backend, workers=2)
     COUNTS["killed parents"] += 1
@@ -178,7 +185,13 @@ def test_a_worker_that_is_stopped_for_ever_costs_no_more_than_the_time_limit(bac
 
     with watched(), pytest.raises(hogwild.WorkerDied, match="stopped by a signal, and the time limit"):
         hogwild.minimize(
-            case_of(backend), backend=backend, workers=2, epochs=10**7, time_limit=0.5, callback=stop
+            case_of(backend),
+            backend=backend,
+            workers=2,
+            epochs=10**7,
+            step_size=1e-4,
+            time_limit=0.5,
+            callback=stop,
         )
     COUNTS["stopped for ever"] += 1
     assert left_behind(before) == {}
@@ -189,10 +202,13 @@ def test_the_server_of_processes_is_killed(backend):
     """Its workers count as lost; the next run starts another server."""
 
     def kill(row):
-        workers()[0].parent().kill()
+        if row.updates == 0:
+            workers()[0].parent().kill()
 
     with watched(), pytest.raises(hogwild.WorkerDied, match="exit code 255"):
-        hogwild.minimize(case_of(backend), backend=backend, workers=2, epochs=10**7, callback=kill)
+        hogwild.minimize(
+            case_of(backend), backend=backend, workers=2, epochs=10**7, step_size=1e-4, callback=kill
+        )
     COUNTS["killed servers"] += 1
     before = footprint()
     assert sum(hogwild.minimize(case_of(backend), backend=backend, workers=2, epochs=1).updates) > 0
@@ -217,7 +233,8 @@ def test_what_the_system_does_not_grant_at_the_start(backend, limit):
         resource.setrlimit(number, (used[limit], old[1]))
         with contextlib.suppress(MemoryError, OSError, RuntimeError), watched():
             hogwild.minimize(case, **options)
-            assert backend == "serial"  # which shares so little
+            # there may be room for so little in what was freed before
+            assert limit == "RLIMIT_AS" or (limit == "RLIMIT_NOFILE" and backend == "serial")
     finally:
         resource.setrlimit(number, old)
     COUNTS["exhausted"] += 1
