@@ -79,9 +79,12 @@ def minimize(
         See `hogwild.problems`.
     method : {"sgd", "sdca"}
         ``"sdca"`` (`hogwild.dual`) has no step size and goes on to any accuracy, but slowly in one fixed
-        order. It is for linear models with ``l2 > 0`` from their own start, without mini-batches or a
-        threshold; not for the backends `averaging` and `pool`, nor for several workers with replacement, who
-        might move one dual variable at once.
+        order. Several workers without a guard (`hogwild_threads`, `hogwild_padded`, `hogwild_hot_replicated`
+        and theirs with processes) lose writes and end near the optimum, not at it: at suboptimalities from
+        1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need up to twice serial's epochs,
+        16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their own start, without
+        mini-batches or a threshold; not for the backends `averaging` and `pool`, nor for several workers
+        with replacement, who might move one dual variable at once.
     backend : str
         A name in `hogwild.BACKENDS`; or ``"auto"``: serial, Hogwild! threads or replicas, whichever a short
         trial before the run finds the fastest here (`Result.reason`).
@@ -91,7 +94,8 @@ def minimize(
         Default: 0.1. For the method `sgd` alone.
     sampling : str
         A name in `hogwild.sampling.SAMPLINGS`. ``"shuffled_once"`` and ``"shuffled_blocks"`` make a copy of
-        the data, in memory; ``"as_stored"`` and ``"stored_blocks"`` stream them as they lie.
+        the data, in memory; ``"as_stored"`` and ``"stored_blocks"`` stream them as they lie. The workers of
+        `averaging` each begin a stream at a row of their own, or walk its blocks in an order of their own.
     epochs : int
     batch_size : int
         Examples whose gradients are averaged into one update step; counted as that many updates.
@@ -102,9 +106,8 @@ def minimize(
         (Niu et al. 2011, eq. 2.3); or each for all weights, by a common factor that is kept apart from them
         (`hogwild.steps.Shrinking`). On average over the examples that is the same gradient. The factor saves
         a look-up for each entry, and an example that the hinge loss is content with then writes nothing.
-        Workers that share weights take their paces for equal: where the factor is small within a pass and
-        cores are not equally fast, that is a bias. Weights of features that no example has shrink, too.
-        ``"scaled"`` is for the method `sgd`, not for the backend `pool`, and not with ``instrument``.
+        Weights of features that no example has shrink, too. ``"scaled"`` is for the method `sgd`, not for
+        the backend `pool`, and not with ``instrument``.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional

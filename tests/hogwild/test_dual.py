@@ -1,6 +1,7 @@
 """Dual coordinate ascent: each step against a search, an epoch against its twin, and the certificate."""
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hogwild.compiling import compiled, config
 from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.replicas import AsMade
 from tests.hogwild.cases import completion, problem
+from tests.hogwild.lockstep import lockstep, sparse_problem
 from tests.hogwild.test_kernels import order_of
 
 BACKENDS = [
@@ -176,6 +178,87 @@ def test_workers_get_as_near_as_one(name, backend):
     assert serial < 1e-3
     near = 20 * serial + 1e-9 if backend in LOSSLESS else 1.5 * serial + 0.01
     assert reached(name, backend, 2) < near
+
+
+@pytest.mark.parametrize("popularity", ["uniform", "zipf"])
+@pytest.mark.parametrize("l2", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
+def test_replicas_side_by_side_get_where_one_worker_gets(name: str, l2: float, popularity: str) -> None:
+    """Without damping four of them end at 1e113 times the start. More of them need more epochs."""
+    case, epochs = sparse_problem(name, popularity, l2), 8
+
+    def typical(workers: int) -> np.ndarray:
+        runs = [lockstep(case, 0.1, workers, None, epochs, method="sdca", seed=seed) for seed in range(3)]
+        return np.asarray(np.median(runs, axis=0))
+
+    serial = np.append(1.0, np.minimum.accumulate(typical(1)).clip(1e-300))
+    for workers, factor in ((2, 2.0), (4, 2.5), (8, 3.0), (16, 3.5)):
+        found = typical(workers)
+        assert found.max() < max(0.5, 2 * serial[1:].max()), workers
+        same = np.exp(np.interp(epochs / factor, range(epochs + 1), np.log(serial)))
+        assert found[-1] < same + 1e-5, workers
+
+
+@pytest.mark.parametrize("popularity", ["uniform positive", "zipf positive"])
+@pytest.mark.parametrize("period", [None, 16, 1000])
+@pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
+def test_nor_do_those_overshoot_whose_features_go_together(popularity: str, period: int | None) -> None:
+    case = sparse_problem("least_squares", popularity, 1.0)
+    for workers in (4, 16):
+        found = lockstep(case, 0.1, workers, period, 8, method="sdca")
+        assert found.max() < 1
+        assert found[-1] < 0.1
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8, 16])
+@pytest.mark.skipif(config.DISABLE_JIT, reason="tens of thousands of updates")
+def test_more_workers_than_cores_stay_below_the_start(workers: int) -> None:
+    """Delays make them interleave. Without damping, four of them go to twelve times the start."""
+    case = sparse_problem("least_squares", "zipf", 1.0)
+    options: dict[str, Any] = {"method": "sdca", "epochs": 8, "gradient_delay": 2e-5}
+    for seed in range(2):
+        result = hogwild.minimize(case, backend="replicated", workers=workers, seed=seed, **options)
+        found = [row.suboptimality for row in result.history[1:]]
+        assert max(found) < 0.5
+        assert found[-1] < 0.02
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(1, 16), st.integers(0, 10_000))
+def test_moves_are_multiplied_by_up_to_the_number_of_workers(
+    shares: list[float], workers: int, period: int
+) -> None:
+    factors = dual.multiplied(np.array(shares), workers, period)
+    most = max(0.7 / math.sin(math.pi / (4 * workers - 2)), 1)
+    assert factors.tolist() == pytest.approx(
+        [1 + (most - 1) * (1 - math.exp(-2 * period * share)) for share in shares]
+    )
+    assert (factors >= 1).all()
+    assert (factors <= workers).all()
+
+
+@pytest.mark.parametrize(("name", "curvature"), [("least_squares", 0.5), ("logistic", 4.0), ("hinge", 0.0)])
+def test_how_fast_coordinates_settle(name: str, curvature: float) -> None:
+    case = problem(name, l2=3.0, features=4)
+    X = case.X.toarray()[(case.X.toarray() != 0).any(axis=1)]
+    weights = 1 / ((X**2).sum(axis=1) + 2 * 3.0 * curvature / 2)
+    matrix = (X.T * weights) @ X / case.n_examples
+    expected = matrix.diagonal() * np.linalg.eigvalsh(matrix)[-1] / matrix.diagonal().max()
+    np.testing.assert_allclose(dual.settling(case, 2), expected, rtol=0.02)
+    empty = LINEAR_PROBLEMS[name].from_data(np.zeros((5, 3)), np.ones(5), l2=1.0)
+    assert dual.settling(empty, 2).tolist() == [0, 0, 0]
+
+
+def test_periods_are_no_longer_than_merges_are_worth() -> None:
+    case = problem(l2=1.0, examples=4000, features=12)
+    entries = case.nonzeros / case.n_examples
+    for workers in (2, 4):
+        policy = dual.adding(workers, case, None, 12)
+        assert policy.longest == max(16, min(2 * 12 / entries, 500 / workers))
+        assert policy.adapts
+    given_one = dual.adding(2, case, 300, 12)
+    assert (given_one.longest, given_one.adapts) == (300, False)
+    assert isinstance(dual.adding(1, case, None, 12).moves, AsMade)
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "serial"])

@@ -15,7 +15,7 @@ import hogwild
 from hogwild.hot import HOT_WEIGHTS, HotReplicated, hot_first
 from hogwild.policies import combined, laid_out, placed
 from hogwild.problems import LinearProblem
-from hogwild.replicas import merge, replicated
+from hogwild.replicas import Multiplied, merge, moves_of, replicated
 from hogwild.shared import Shared
 from hogwild.steps import InverseTime
 from tests.hogwild.cases import completion, problem
@@ -66,6 +66,15 @@ def test_curvatures_and_popularity_go_together() -> None:
     assert policy.replicas.curvature.size == hot.sum() == 2 * PAGE  # whole pages
     assert policy.replicas.curvature[policy.places[hot]].tolist() == case.curvature()[hot].tolist()
     assert case.degrees[hot].min() >= case.degrees[~hot].max()
+
+
+def test_only_hot_moves_are_multiplied() -> None:
+    case = wide()
+    factors = np.linspace(1, 2, FEATURES)
+    moves = moves_of(hot_first(replicated(2, case)._replace(moves=Multiplied(factors)), case, 1))
+    assert isinstance(moves, Multiplied)
+    places = layout(2, 1, case)[0].places
+    assert moves.factors[places].tolist() == np.where(places < PAGE, factors, 1.0).tolist()
 
 
 @pytest.mark.parametrize("features", [5, PAGE, HOT_WEIGHTS])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hogwild
+from hogwild.arguments import derived_seed
 from hogwild.compiling import config
 from hogwild.policies import Turns, placed, retire_worker, turns
 from hogwild.problems import HingeSVM, LeastSquares
@@ -166,6 +167,35 @@ def test_averaging_is_the_mean_of_independent_runs_on_all_examples():
     assert 0 < case.objective(other) < 2 * case.objective(one.weights)
     again = hogwild.minimize(case, backend="averaging", workers=2, epochs=3, seed=8)
     assert two.weights.tobytes() == again.weights.tobytes()
+
+
+@pytest.mark.parametrize("sampling", hogwild.sampling.SAMPLINGS)
+def test_averaged_runs_have_orders_of_their_own(sampling):
+    """One weight tells which row was the last one: the rows must differ, or the average is one run."""
+    rows = 200
+    case = LeastSquares.from_data(np.ones((rows, 1)), np.arange(1.0, rows + 1))
+    options = {"sampling": sampling, "step_size": 0.5, "epochs": 1, "seed": 3}
+    one, two = (hogwild.minimize(case, backend="averaging", workers=count, **options) for count in (1, 2))
+    assert one.weights.tobytes() == hogwild.minimize(case, **options).weights.tobytes()
+    assert two.weights[0] != one.weights[0]
+    other = 2 * two.weights[0] - one.weights[0]
+    assert other == int(other)  # the last row of the other worker
+    if sampling in ("as_stored", "shuffled_once"):
+        order = hogwild.sampling.shuffled_order(rows, derived_seed(3, "order"))
+        last = np.arange(rows) if sampling == "as_stored" else order
+        assert (one.weights[0], other) == (last[-1] + 1, last[rows // 2 - 1] + 1)
+
+
+@pytest.mark.parametrize("sampling", ["as_stored", "shuffled_once", "stored_blocks", "shuffled_blocks"])
+def test_averaged_runs_on_a_stream_visit_every_row(sampling):
+    case = LeastSquares.from_data(np.eye(150), np.arange(1.0, 151))
+    for batch_size in (1, 7):
+        step = 0.5 * batch_size  # puts a weight on its target, but for the last batch
+        options = {"sampling": sampling, "step_size": step, "epochs": 1, "batch_size": batch_size}
+        result = hogwild.minimize(case, backend="averaging", workers=3, **options)
+        if batch_size == 1:
+            assert result.weights.tolist() == case.y.tolist()
+        assert (result.weights != 0).all()
 
 
 def test_mini_batches_lose_nothing_under_locks():

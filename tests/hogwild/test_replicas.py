@@ -16,7 +16,7 @@ from hogwild.kernels import Batches, Singles
 from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
 from hogwild.policies import LINE, combined, laid_out, placed, renew, retire
 from hogwild.problem import Problem
-from hogwild.replicas import LONGEST, SHORTEST, Replicated
+from hogwild.replicas import LONGEST, SHORTEST, Multiplied, Replicated
 from hogwild.steps import Constant
 from tests.hogwild.cases import completion, grid_cut, problem
 
@@ -59,6 +59,16 @@ def test_a_merge_is_as_if_the_workers_had_worked_in_turn(
     assert policy.shared.tolist() == policy.own.tolist() == policy.base.tolist()
     assert policy.cells[0] == 0  # the lock is free again
     assert policy.cells[2 * LINE + replicas._LEFT] == 10
+
+
+def test_what_a_replica_shows_multiplied_is_added_as_it_is() -> None:
+    (one, other), _ = policies(2, merge_every=10)
+    factors = np.linspace(1, 2, SIZE)
+    for policy, moved in ((one, 0.5), (other, 3.0)):
+        policy.curvature[:] = 0
+        policy.own[:] = moved * factors
+        replicas.merge(policy._replace(moves=Multiplied(factors)))
+    assert other.shared.tolist() == other.own.tolist() == pytest.approx([3.5] * SIZE)
 
 
 def test_two_that_settle_a_coordinate_settle_it_once() -> None:

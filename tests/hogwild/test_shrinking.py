@@ -191,7 +191,7 @@ def test_workers_who_share_nothing_or_do_not_shrink_take_no_pieces() -> None:
 @pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
 @pytest.mark.parametrize(("backend", "workers"), [("atomic", 8), ("locked", 3), ("atomic_processes", 4)])
 def test_more_workers_than_cores_have_no_bias(backend: str, workers: int) -> None:
-    """A time of each worker's own put them at 8 to 20 times serial's distance."""
+    """A time of each worker's own put them at 2.6 to 3.3 times the distance of serial."""
     case = problem("hinge", l2=100.0, examples=6000, features=400, density=0.03)
     case.solve()
 
@@ -200,7 +200,7 @@ def test_more_workers_than_cores_have_no_bias(backend: str, workers: int) -> Non
         options |= {"epochs": 10, "step_size": InverseTime(0.1, 20.0)}
         return float(np.median([scaled(case, seed=seed, **options).suboptimality for seed in range(3)]))
 
-    assert end(backend, workers, 2e-6) < 3 * end("serial", 1, 0.0)
+    assert end(backend, workers, 2e-6) < 1.5 * end("serial", 1, 0.0)
 
 
 def sparse_case(name: str) -> Any:
