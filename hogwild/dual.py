@@ -106,8 +106,8 @@ def multiplied(settling: np.ndarray, workers: int, period: int) -> np.ndarray:
 
     Where a period of updates hardly touches a coordinate, moves add up. Where it settles it, each worker goes
     all the way, K - 1 merges late: gradient steps with such a delay converge on a parabola while they are
-    shorter than ``2 sin(π / (4K - 2))`` of the way (Levin & May 1976, Theoretical Population Biology 9): 1 for
-    two workers, about π / 2K for many. A move meets two periods of every other worker: one that is merged
+    shorter than ``2 sin(π / (4K - 2))`` of the way (Levin & May 1976, Theoretical Population Biology 9): 1
+    for two workers, about π / 2K for many. A move meets two periods of every other worker: one that is merged
     while it is made, and one that is being made when it is merged.
     """
     most = max(_MARGIN / (2 * math.sin(math.pi / (4 * workers - 2))), 1.0)

@@ -14,6 +14,7 @@ from hogwild import replicas
 from hogwild.compiling import config
 from hogwild.kernels import Batches, Singles
 from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
+from hogwild.matrix_completion import MatrixCompletion
 from hogwild.policies import LINE, combined, laid_out, placed, renew, retire
 from hogwild.problem import Problem
 from hogwild.replicas import LONGEST, SHORTEST, Multiplied, Replicated
@@ -243,11 +244,13 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
     (policy,), _ = policies(1)
-    assert policy.longest == 120 / Problem.merges  # the examples
-    assert policy.cells[2 * LINE + replicas._PERIOD] == policy.longest
+    assert policy.longest == SHORTEST  # of 120 examples
     large = replicas.replicated(2, problem(examples=6400, features=SIZE))
     assert large.longest == 3200 / Problem.merges
-    assert large.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST
+    assert large.cells[2 * LINE + replicas._PERIOD] == large.longest
+    assert replicas.replicated(2, completion(entries=6400)).longest == 3200 / MatrixCompletion.merges
+    larger = replicas.replicated(2, problem(examples=64_000, features=SIZE))
+    assert larger.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST < larger.longest
 
 
 def test_what_has_no_replicas_cannot_merge_them() -> None:
