@@ -117,6 +117,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run random calls with random faults, and look for what hangs or is left: [--minutes M] [--seed S]."""
+    install(session, *group("tests"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def figures(session: nox.Session) -> None:
     """Draw a run's figures again from its CSV files: [DIR]."""
     from_results(session, "figures")

@@ -198,7 +198,7 @@ def minimize(
     begin = time.perf_counter()
     shuffled = isinstance(order, ShuffledOnce | ShuffledBlocks)
     layout = shuffled_order(problem.n_examples, order.seed) if shuffled else None
-    block = block_size(batch_size, problem.nonzeros, problem.n_examples)
+    block = block_size(batch_size, problem.nonzeros, problem.n_examples, gradient_delay)
     record = problem.kernel_record(threshold, layout)
     rule: Any = step
     if scaled and isinstance(problem, LinearProblem) and problem.l2 > 0:

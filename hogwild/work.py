@@ -21,6 +21,7 @@ STOP, NEXT = 0, 8  # in a team's flags: that which stops all, and the next posit
 _SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
 _PIECES = 64  # of a worker in an epoch, where workers take what is next
 _SHORTEST_PIECE, _LONGEST_PIECE = 16, 4_096  # updates
+_SECONDS_PER_BLOCK = 0.1  # of delays
 _ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not asked for ahead of use
 
 
@@ -64,9 +65,14 @@ class Report(NamedTuple):
     finished: int  # time.perf_counter_ns, the same clock in every process of a machine
 
 
-def block_size(batch_size: int, nonzeros: int, examples: int) -> int:
-    """Return the number of updates per block: whole batches, about 1,000,000 entries."""
+def block_size(batch_size: int, nonzeros: int, examples: int, delay: float = 0.0) -> int:
+    """Return the number of updates per block: whole batches, about 1,000,000 entries.
+
+    Fewer, where each of them is delayed by so many seconds.
+    """
     updates = max(1, _ENTRIES_PER_BLOCK * examples // max(nonzeros, examples))
+    if delay > 0:
+        updates = min(updates, max(1, int(_SECONDS_PER_BLOCK / delay)))
     return max(1, updates // batch_size) * batch_size
 
 

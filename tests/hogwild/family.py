@@ -50,9 +50,18 @@ def footprint():
         "children": len(psutil.Process().children()),
         "shared memory": {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))},
         "collector": gc.isenabled(),
-        "main module": id(sys.modules["__main__"]),
-        "cores": os.sched_getaffinity(0),
+        "main module": {id(sys.modules["__main__"])},
+        "cores": {str(os.sched_getaffinity(0))},
     }
+
+
+def more(before, now):
+    """Return whether something is there that was not; of earlier runs, something may just have gone."""
+    if isinstance(now, dict):
+        return any(count > before.get(kind, 0) for kind, count in now.items())
+    if isinstance(now, set):
+        return not now <= before
+    return now is not before if isinstance(now, bool) else now > before
 
 
 def left_behind(before, patience=PATIENCE):
@@ -60,7 +69,7 @@ def left_behind(before, patience=PATIENCE):
     until = time.monotonic() + patience
     while True:
         now = footprint()
-        different = {name: (before[name], now[name]) for name in before if now[name] != before[name]}
+        different = {name: (before[name], now[name]) for name in before if more(before[name], now[name])}
         if not different or time.monotonic() > until:
             return different
         gc.collect()

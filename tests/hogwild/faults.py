@@ -361,6 +361,7 @@ def orphans(moment: str, delay: float, case: Any, **options: Any) -> dict[str, A
     family = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
     parent.join()
+    parent.close()
     ours.close()
     left: dict[str, Any] = {}
     if alive := psutil.wait_procs(family, timeout=PATIENCE)[1]:

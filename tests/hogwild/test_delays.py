@@ -140,3 +140,17 @@ def test_every_backend_delays_its_gradients_and_is_not_changed_by_it(backend):
 def test_a_measured_delay_is_in_seconds():
     for asked in (1e-8, 1e-6):
         assert 0 < delays.measured(delays.delay_of(asked), seconds=1e-3) < 1
+
+
+@pytest.mark.parametrize("backend", ["serial", "hogwild_threads"])
+def test_the_time_limit_is_looked_at_between_delays(backend):
+    result = hogwild.minimize(
+        problem(examples=60),
+        backend=backend,
+        workers=None if backend == "serial" else 2,
+        epochs=1,
+        gradient_delay=0.2,
+        time_limit=0.1,
+    )
+    assert result.status == "timeout"
+    assert sum(result.updates) < 60
