@@ -13,10 +13,21 @@ _HOMES = {
     "Status": "hogwild.result",
     "BACKENDS": "hogwild.backends",
     "Backend": "hogwild.backends",
+    "UncertifiedOptimum": "hogwild.optimum",
     "WorkerDied": "hogwild.teams",
 }
 _MODULES = ("problems", "datasets", "steps", "sampling")
-__all__ = ["BACKENDS", "Backend", "Checkpoint", "Result", "Status", "WorkerDied", "minimize", *_MODULES]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Checkpoint",
+    "Result",
+    "Status",
+    "UncertifiedOptimum",
+    "WorkerDied",
+    "minimize",
+    *_MODULES,
+]
 
 if TYPE_CHECKING:
     from hogwild import datasets as datasets
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
     from hogwild import steps as steps
     from hogwild.backends import BACKENDS, Backend
     from hogwild.optimise import minimize
+    from hogwild.optimum import UncertifiedOptimum
     from hogwild.result import Checkpoint, Result, Status
     from hogwild.teams import WorkerDied
 

@@ -10,13 +10,14 @@ import scipy.sparse as sp
 from hogwild import checks, updates
 from hogwild.atomics import load, prefetch
 from hogwild.compiling import compiled, inlined
-from hogwild.datasets.record import content_hash
+from hogwild.datasets.record import arrays_hash
 from hogwild.optimum import Optimum
 from hogwild.policies import add
 from hogwild.problem import Problem
 from hogwild.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
+_MOST_FLOW = 2.0**30
 _MOST_PROGRAM = 100_000  # edges times labels that the linear program is asked to solve
 _ONE = np.uint64(1)
 
@@ -241,10 +242,8 @@ class GraphCut(Problem):
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the edges and terminals, hexadecimal."""
-        shape = (self.n_nodes, self.n_nodes)
-        edges = sp.coo_array((self.capacities, (self.heads, self.tails)), shape=shape).tocsr()
-        return content_hash(edges, self.terminals)
+        """SHA-256 of the edges, in their order, and of the terminals, hexadecimal."""
+        return arrays_hash((self.n_nodes,), self.heads, self.tails, self.capacities, self.terminals)
 
     def shares(self, weights: np.ndarray) -> np.ndarray:
         """Return the label shares of shape (n_nodes, n_labels), a view of the weights."""
@@ -303,24 +302,23 @@ class GraphCut(Problem):
         heads, tails, capacities = arrays if order is None else (array[order] for array in arrays)
         return CutEdges(heads.view(np.uint32), tails.view(np.uint32), capacities, self._fixed, self.n_labels)
 
-    def _find_optimum(self) -> Optimum:
+    def _find_optimum(self, precision: float) -> Optimum:
         """Solve two labels by maximum flow, more by linear programming where that is small enough."""
         began = time.perf_counter()
-        whole = (self.capacities == np.floor(self.capacities)).all() and self.capacities.sum() < _MOST
-        if self.n_labels == 2 and whole:
-            value, weights = _minimum_cut(self)
-            certificate, gap, solver = "duality_gap", abs(self.objective(weights) - value), "maximum flow"
+        if self.n_labels == 2:
+            lower, weights = _minimum_cut(self)
+            solver = "maximum flow"
         elif self.n_examples * self.n_labels <= _MOST_PROGRAM:
-            weights, gap = _linear_program(self)
-            certificate, solver = "duality_gap", "HiGHS"
+            lower, weights = _linear_program(self)
+            solver = "HiGHS"
         else:
             size = f"{self.n_examples} edges with {self.n_labels} labels"
             raise NotImplementedError(
-                f"no certified optimum for {size}: the maximum flow needs two labels and whole capacities, "
-                f"the linear program at most {_MOST_PROGRAM} edges times labels"
+                f"no certified optimum for {size}: the maximum flow needs two labels, the linear program at "
+                f"most {_MOST_PROGRAM} edges times labels"
             )
         objective, seconds = self.objective(weights), time.perf_counter() - began
-        return Optimum(objective, weights, certificate, gap, solver, seconds)
+        return Optimum(objective, weights, "duality_gap", max(objective - lower, 0.0), solver, seconds)
 
 
 @compiled
@@ -335,11 +333,18 @@ def _project_rows(shares: Any, room: Any) -> None:
 
 
 def _minimum_cut(problem: GraphCut) -> tuple[float, np.ndarray]:
-    """Return the optimal objective by maximum flow, and shares of 0 and 1 that attain it."""
+    """Return the maximum flow's lower bound of the objective, and shares of 0 and 1, the minimum cut.
+
+    The flow is one of whole numbers: other capacities are rounded down to multiples of their sum over 2³⁰.
+    """
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
+    exact = problem.capacities.astype(np.float64)
+    unit, total = 1.0, float(exact.sum())
+    if total > _MOST_FLOW or (exact != np.floor(exact)).any():
+        unit = total / _MOST_FLOW
     nodes, ends = problem.n_nodes, (problem.heads, problem.tails)
-    there = sp.coo_array((problem.capacities.astype(np.int64), ends), shape=(nodes, nodes))
+    there = sp.coo_array(((exact / unit).astype(np.int64), ends), shape=(nodes, nodes))
     capacities = sp.csr_array(there + there.T).astype(np.int32)
     source, sink = (int(node) for node in problem.terminals)
     found = maximum_flow(capacities, source, sink)
@@ -348,18 +353,21 @@ def _minimum_cut(problem: GraphCut) -> tuple[float, np.ndarray]:
     reached = breadth_first_order(left, source, return_predecessors=False)
     shares = np.tile(np.array([0.0, 1.0]), (nodes, 1))
     shares[reached] = 1.0, 0.0
-    return 2.0 * float(found.flow_value) / problem.n_examples, shares.ravel()
+    return 2.0 * unit * float(found.flow_value) / problem.n_examples, shares.ravel()
 
 
-def _linear_program(problem: GraphCut) -> tuple[np.ndarray, float]:
-    """Return optimal shares by linear programming, and the gap between its primal and dual objective."""
+def _linear_program(problem: GraphCut) -> tuple[float, np.ndarray]:
+    """Return a lower bound and shares that attain it, up to the solver's tolerance, by linear programming.
+
+    The shares need not be 0 and 1: the minimum is that of the relaxation, which is what is minimised here.
+    """
     from scipy.optimize import linprog
 
     edges, labels, size = problem.n_examples, problem.n_labels, problem.n_weights
     pairs, places = edges * labels, np.arange(edges * labels)
     ends = [(nodes[:, None] * labels + np.arange(labels)).ravel() for nodes in (problem.heads, problem.tails)]
     ones = np.ones(pairs)
-    away = sp.coo_array(
+    away = sp.csr_array(
         (np.concatenate([ones, -ones]), (np.tile(places, 2), np.concatenate(ends))), shape=(pairs, size)
     )
     slack = sp.eye_array(pairs)
@@ -370,11 +378,14 @@ def _linear_program(problem: GraphCut) -> tuple[np.ndarray, float]:
     bounds[:, 1] = np.inf
     pinned = (problem.terminals[:, None] * labels + np.arange(labels)).ravel()
     bounds[pinned, :] = np.eye(labels).ravel()[:, None]
-    cost = np.concatenate([np.zeros(size), np.repeat(problem.capacities.astype(np.float64), labels) / edges])
+    capacities = np.repeat(problem.capacities.astype(np.float64), labels) / edges
+    cost = np.concatenate([np.zeros(size), capacities])
     found = linprog(cost, above, np.zeros(2 * pairs), sums, np.ones(problem.n_nodes), bounds, method="highs")
     if found.status != 0:
         raise RuntimeError(f"the linear program of the cut was not solved: {found.message}")
-    dual = found.eqlin.marginals.sum() + (bounds[pinned, 1] * found.upper.marginals[pinned]).sum()
-    dual += (bounds[pinned, 0] * found.lower.marginals[pinned]).sum()
-    weights = problem.settle(found.x[:size])
-    return weights, abs(float(problem.objective(weights) - dual))
+    # any flow of a label over an edge within its capacity is a dual point, whatever the solver's tolerances
+    flow = np.clip(np.diff(found.ineqlin.marginals.reshape(2, -1), axis=0)[0], -capacities, capacities)
+    divergence = (away.T @ flow).reshape(-1, labels)
+    free = np.delete(divergence, problem.terminals, axis=0)
+    lower = free.min(axis=1).sum() + divergence[problem.terminals, np.arange(labels)].sum()
+    return float(lower), problem.settle(found.x[:size])

@@ -2,24 +2,20 @@
 
 import functools
 import math
-import time
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import scipy.sparse as sp
 
-from hogwild import checks, updates
+from hogwild import checks, factorisation, updates
 from hogwild.atomics import CACHE_LINE, load, prefetch
 from hogwild.compiling import generic
-from hogwild.datasets.record import content_hash
+from hogwild.datasets.record import arrays_hash
 from hogwild.optimum import Optimum
 from hogwild.policies import add
 from hogwild.problem import Problem, square_sum
 from hogwild.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
-_RELATIVE_CHANGE = 1e-9  # of the objective, in one sweep of the alternating solver
-_MOST_SWEEPS = 500
 _CHUNK = 1_000_000  # observed entries whose factors are gathered at once
 
 
@@ -178,8 +174,8 @@ class MatrixCompletion(Problem):
 
     E are the observed entries, |E_u| and |E_v| those in row u and in column v (Niu et al. 2011, section 2).
     The weights are L of shape (n_rows, rank) and then R of shape (n_columns, rank), flat; a row's or a
-    column's factors are one variable. Not convex: the optimum that `solve` finds is a stationary point.
-    Make one with `from_data`.
+    column's factors are one variable. Not convex: the optimum that `solve` finds is the lowest of the minima
+    that several starts lead to, and a run may end below it, at suboptimality 0. Make one with `from_data`.
 
     Attributes
     ----------
@@ -192,6 +188,7 @@ class MatrixCompletion(Problem):
     """
 
     name, merges = "matrix_completion", 16  # moves of a row's factors and of its columns' meet in products
+    convex, precision = False, 1e-5
 
     def __init__(
         self,
@@ -275,8 +272,8 @@ class MatrixCompletion(Problem):
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the entries, hexadecimal."""
-        return content_hash(self._matrix(self.values), np.array([self.rank, self.n_examples]))
+        """SHA-256 of the entries, in their order, and of the matrix's shape, hexadecimal."""
+        return arrays_hash((self.n_rows, self.n_columns), self.rows, self.columns, self.values)
 
     def factors(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return L of shape (n_rows, rank) and R of shape (n_columns, rank), views of the weights."""
@@ -353,56 +350,10 @@ class MatrixCompletion(Problem):
         penalty = DegreeShrinkage(*slopes) if self.mu else NoShrinkage()
         return Ratings(rows.view(np.uint32), columns.view(np.uint32), values, self.rank, self.n_rows, penalty)
 
-    def _matrix(self, values: np.ndarray) -> Any:
-        return sp.coo_array((values, (self.rows, self.columns)), shape=(self.n_rows, self.n_columns)).tocsr()
-
     def _settings(self) -> tuple[Any, ...]:
         return self.mu, self.rank, self.spread, self.true_weights  # the solver starts from them
 
-    def _find_optimum(self) -> Optimum:
-        """Alternate between exact solves for L and for R until nothing changes: a stationary point."""
-        began = time.perf_counter()
-        random = np.random.default_rng(0)
-        weights = (
-            self.true_weights.copy()
-            if self.true_weights is not None
-            else random.uniform(-self.spread, self.spread, self.n_weights)
-        )
-        left, right = self.factors(weights)
-        by_row = sp.csr_array(self._matrix(np.ones(self.n_examples)))
-        targets = sp.csr_array(self._matrix(self.values.astype(np.float64)))
-        by_column, column_targets = sp.csr_array(by_row.T), sp.csr_array(targets.T)
-        objective = self.objective(weights)
-        for _ in range(_MOST_SWEEPS):
-            left[:] = _ridge(by_row, targets, right, self.mu / 2, left)
-            right[:] = _ridge(by_column, column_targets, left, self.mu / 2, right)
-            before, objective = objective, self.objective(weights)
-            if before - objective <= _RELATIVE_CHANGE * self.objective_at_zero:
-                break
-        gradient = self._gradient_norm(weights)
-        seconds = time.perf_counter() - began
-        return Optimum(objective, weights, "gradient_norm", gradient, "alternating least squares", seconds)
-
-    def _gradient_norm(self, weights: np.ndarray) -> float:
-        left, right = self.factors(weights)
-        residuals = self._matrix(
-            2 * (self.predict(weights, self.rows, self.columns) - self.values) / self.n_examples
-        )
-        seen = [(degrees > 0)[:, None] for degrees in (self.row_degrees, self.column_degrees)]
-        shrink = self.mu / self.n_examples
-        parts = residuals @ right + shrink * left * seen[0], residuals.T @ left + shrink * right * seen[1]
-        return math.sqrt(sum(float(square_sum(part)) for part in parts))
-
-
-def _ridge(seen: Any, targets: Any, others: np.ndarray, penalty: float, old: np.ndarray) -> np.ndarray:
-    """Solve for the factors of every row, given those of all columns; rows without entries keep theirs."""
-    rank = others.shape[1]
-    gram = np.empty((seen.shape[0], rank, rank))
-    for i in range(rank):
-        for j in range(i + 1):
-            gram[:, i, j] = gram[:, j, i] = seen @ (others[:, i] * others[:, j])
-    # a row with fewer entries than the rank has many solutions: the tiny ridge takes the smallest
-    trace = np.trace(gram, axis1=1, axis2=2)
-    gram[:, range(rank), range(rank)] += (penalty + 1e-12 * trace + (trace == 0))[:, None]
-    found = np.linalg.solve(gram, (targets @ others)[:, :, None])[:, :, 0]
-    return np.where((np.diff(seen.indptr) > 0)[:, None], found, old)
+    def _find_optimum(self, precision: float) -> Optimum:
+        shape = self.n_rows, self.n_columns
+        entries = factorisation.Entries(self.rows, self.columns, self.values, shape, self.rank, self.mu)
+        return factorisation.solve(entries, self.spread, self.true_weights, precision)

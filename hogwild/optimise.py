@@ -111,8 +111,8 @@ def minimize(
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional
-        Stop at this suboptimality, at once if the start has it; the problem is solved for it, off every
-        clock.
+        Stop at this suboptimality, at once if the start has it; the problem is solved for it
+        (`Problem.solve`), off every clock.
     tolerance : float, optional
         Stop when an epoch lowers the objective, or leaves it as it was, by no more than this share of it. An
         epoch that raises it is no convergence, and the run goes on.
@@ -146,6 +146,8 @@ def minimize(
     ------
     TypeError, ValueError
         Naming the argument, what was given and what is allowed, before any work starts.
+    UncertifiedOptimum
+        If the minimum cannot be certified well enough to tell when the target is reached.
     WorkerDied
         If a worker process ends before its work is done.
     """
@@ -193,7 +195,7 @@ def minimize(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {callback!r}; it must be callable")
     if limits.target is not None:
-        problem.solve()
+        problem.solve(limits.target)
 
     begin = time.perf_counter()
     shuffled = isinstance(order, ShuffledOnce | ShuffledBlocks)

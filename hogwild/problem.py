@@ -1,14 +1,19 @@
 """What every problem has in common: its optimum, its scale of suboptimality, how a run starts and ends."""
 
 import functools
+import math
+import warnings
 from typing import Any, ClassVar
 
 import joblib
 import numpy as np
 
 from hogwild.compiling import user_cache
-from hogwild.optimum import Optimum
+from hogwild.optimum import VERSION, Optimum, UncertifiedOptimum
 from hogwild.sparsity import Sparsity
+
+_CERTIFIED = 0.1  # of the smallest target: what the certificate of an optimum may leave open
+_SMALLEST_SCALE = 1e-12  # of f(0): a smaller f(0) − f* is rounding
 
 
 @functools.cache
@@ -18,9 +23,15 @@ def _cached_optimum() -> Any:
     # the hash stands for the data
     @memory.cache(ignore=["problem"])
     def find(
-        name: str, content_hash: str, dtype: str, settings: tuple[Any, ...], problem: Problem
+        version: int,
+        name: str,
+        content_hash: str,
+        dtype: str,
+        settings: tuple[Any, ...],
+        precision: float,
+        problem: Problem,
     ) -> Optimum:
-        return problem._find_optimum()
+        return problem._find_optimum(precision)
 
     return find
 
@@ -48,12 +59,18 @@ class Problem:
         all workers' moves of that time apart, hardly more epochs are needed than by one worker.
     constrained : bool
         Whether weights are held in a set: then moves of several workers do not add up, nor do replicas merge.
+    convex : bool
+        Whether an optimum's certificate speaks of the global minimum. Else f* is the best that was found.
+    precision : float
+        Of the certificate that the solver aims at where no better one is asked for, as a share of f(0) − f*.
     """
 
     name: ClassVar[str]
     targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
     merges: ClassVar[int] = 8
     constrained: ClassVar[bool] = False
+    convex: ClassVar[bool] = True
+    precision: ClassVar[float] = 1e-7
     n_examples: int
     n_weights: int
     n_variables: int
@@ -61,6 +78,7 @@ class Problem:
     dtype: np.dtype
     true_weights: np.ndarray | None = None
     _optimum: Optimum | None = None
+    _wanted: float = math.inf  # of the optimum's certificate, as a share of f(0) − f*
 
     def objective(self, weights: np.ndarray) -> float:
         """Return the objective at weights of shape (n_weights,), summed in float64."""
@@ -95,7 +113,7 @@ class Problem:
         """Return the data as kernels see them, the examples laid out in an order if one is given."""
         raise NotImplementedError
 
-    def _find_optimum(self) -> Optimum:
+    def _find_optimum(self, precision: float) -> Optimum:
         raise NotImplementedError
 
     def _settings(self) -> tuple[Any, ...]:
@@ -124,19 +142,73 @@ class Problem:
             relative = float(np.sqrt(square_sum(away) / square)) if square else float("nan")
             return float(np.abs(away).sum()), relative
 
-    def solve(self) -> Optimum:
-        """Return the minimum to high precision with its certificate; kept on disk by the data's content."""
-        if self._optimum is None:
-            found = _cached_optimum()(self.name, self.content_hash, str(self.dtype), self._settings(), self)
-            self._optimum = found
+    def solve(self, target: float | None = None) -> Optimum:
+        """Return the minimum to high precision with its certificate; kept on disk by the data's content.
+
+        The certificate, as a share of f(0) − f*, must be within a tenth of the target. Where it is not,
+        suboptimality is nan.
+
+        Parameters
+        ----------
+        target : float, optional
+            The smallest suboptimality that will be asked for. Default: the smallest of `targets`.
+
+        Raises
+        ------
+        UncertifiedOptimum
+            If there is no such certificate for a target that was given; by default that is a warning.
+        NotImplementedError
+            If nothing here finds the minimum of so large a problem.
+        """
+        self._wanted = _CERTIFIED * (min(self.targets) if target is None else target)
+        if self._optimum is None or not self.optimum_error <= self._wanted:
+            what = VERSION, self.name, self.content_hash, str(self.dtype), self._settings()
+            self._optimum = _cached_optimum()(*what, min(self.precision, self._wanted), self)
+        if not self.optimum_error <= self._wanted:
+            message = (
+                f"the optimum of {self.name} by {self._optimum.solver} is certified to a suboptimality of "
+                f"{self.optimum_error:.1e}; needed is {self._wanted:.1e}, a tenth of the smallest target. "
+                "Ask for a larger target, or give the problem a larger penalty or columns of one scale"
+            )
+            if target is not None:
+                raise UncertifiedOptimum(message)
+            warnings.warn(f"{message}; until then suboptimality is nan", stacklevel=2)
         return self._optimum
 
-    def suboptimality(self, objective: float) -> float:
-        """Return ``(f − f*) / (f(0) − f*)``; nan until `solve` was called."""
+    @property
+    def optimum_error(self) -> float:
+        """What the optimum's certificate leaves open, an upper bound of its suboptimality; nan until solved.
+
+        No suboptimality between 0 and 1 is more than that too small.
+        """
         if self._optimum is None:
             return float("nan")
-        scale = self.objective_at_zero - self._optimum.objective
-        return (objective - self._optimum.objective) / scale if scale > 0 else float("nan")
+        value = self._optimum.value
+        return value / (self._scale + value) if value else 0.0
+
+    @property
+    def certified(self) -> bool:
+        """Whether the optimum is that of the problem, as exactly as was asked for: not the best known."""
+        return self.convex and self.optimum_error <= self._wanted
+
+    @property
+    def _scale(self) -> float:
+        assert self._optimum is not None
+        return max(self.objective_at_zero - self._optimum.objective, _SMALLEST_SCALE * self.objective_at_zero)
+
+    def suboptimality(self, objective: float) -> float:
+        """Return ``(f − f*) / (f(0) − f*)``, 0 at or below f*.
+
+        nan until `solve` was called, and where its optimum is not certified well enough. Below f* lies what
+        is nearer to the minimum than its certificate, or what found another minimum of a problem that is not
+        convex.
+        """
+        if self._optimum is None or not self.optimum_error <= self._wanted:
+            return float("nan")
+        away = max(objective - self._optimum.objective, 0.0)  # nan stays nan
+        if self._scale > 0:
+            return away / self._scale
+        return 0.0 if away == 0 else math.inf
 
 
 def square_sum(vector: np.ndarray) -> Any:

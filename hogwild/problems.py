@@ -111,8 +111,8 @@ class LinearProblem(Problem):
         """Return x·w of each example at weights of shape (n_features,)."""
         return np.concatenate([rows @ weights for _, _, rows in blocks_of(self.X)])
 
-    def _find_optimum(self) -> Optimum:
-        return solve(self.loss, self.X, self.y, self.l2)
+    def _find_optimum(self, precision: float) -> Optimum:
+        return solve(self.loss, self.X, self.y, self.l2, precision)
 
     def _settings(self) -> tuple[Any, ...]:
         return (self.l2,)

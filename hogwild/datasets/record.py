@@ -11,8 +11,13 @@ from hogwild import checks
 
 def content_hash(X: sparse.csr_array, y: np.ndarray) -> str:
     """Return the SHA-256 (hexadecimal) of X's shape and three arrays and of y."""
-    digest = hashlib.sha256(repr(tuple(int(size) for size in X.shape)).encode())
-    for array in (X.indptr, X.indices, X.data, y):
+    return arrays_hash(X.shape, X.indptr, X.indices, X.data, y)
+
+
+def arrays_hash(sizes: tuple[int, ...], *arrays: np.ndarray) -> str:
+    """Return the SHA-256 (hexadecimal) of sizes and of arrays as they are: types, shapes, order and all."""
+    digest = hashlib.sha256(repr(tuple(int(size) for size in sizes)).encode())
+    for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

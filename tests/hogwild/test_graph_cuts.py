@@ -1,5 +1,7 @@
 """Graph cuts: projection and update against their twins, optima, rounding, the errors."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,12 +46,45 @@ def test_serial_equals_the_twin(labels):
 def test_maximum_flow_and_linear_program_agree_and_certify():
     case = grid_cut(side=4)
     optimum = case.solve()
-    weights, gap = _linear_program(case)
+    lower, weights = _linear_program(case)
     assert optimum.solver == "maximum flow"
     assert optimum.value == pytest.approx(0, abs=1e-12)
-    assert gap == pytest.approx(0, abs=1e-9)
+    assert lower == pytest.approx(optimum.objective, abs=1e-9)
     assert case.objective(weights) == pytest.approx(optimum.objective)
     assert 2 * case.errors(optimum.weights)["cut"] == pytest.approx(optimum.objective * case.n_examples)
+
+
+@pytest.mark.parametrize("unit", [0.7123, 1e6, 2.0**29])
+def test_capacities_of_any_kind_are_cut_by_a_flow_of_whole_numbers(unit):
+    """Parallel edges among them, and more capacity than a 32-bit flow can hold."""
+    whole = grid_cut(side=4)
+    random = np.random.default_rng(2)
+    capacities = unit * whole.capacities * random.uniform(0.9, 1.1, whole.n_examples)
+    ends = np.append(whole.heads, whole.heads[:5]), np.append(whole.tails, whole.tails[:5])
+    case = GraphCut.from_data(*ends, np.append(capacities, capacities[:5]), terminals=whole.terminals)
+    optimum = case.solve()
+    assert (optimum.solver, case.certified) == ("maximum flow", True)
+    lower, weights = _linear_program(case)
+    assert lower <= optimum.objective * (1 + 1e-9)
+    assert optimum.objective == pytest.approx(case.objective(weights), rel=1e-6)
+    assert optimum.objective - optimum.value <= case.objective(weights) * (1 + 1e-9)
+
+
+def test_the_minimum_of_three_labels_may_lie_between_them_and_has_a_bound():
+    """Below the best of all labellings, which are points of the simplices, too."""
+    random = np.random.default_rng(6)
+    terminals, free = np.arange(3), np.arange(3, 8)
+    pairs = np.array([(u, v) for u in range(8) for v in free if u < v])
+    case = GraphCut.from_data(*pairs.T, random.random(len(pairs)), terminals=terminals)
+    optimum = case.solve()
+    assert (optimum.solver, case.certified) == ("HiGHS", True)
+    assert 0 <= optimum.value < 1e-9
+    labellings = itertools.product(range(3), repeat=5)
+    best = min(case.objective(np.eye(3)[[0, 1, 2, *labels]].ravel()) for labels in labellings)
+    assert optimum.objective <= best + 1e-12
+    for _ in range(200):
+        feasible = case.settle(random.normal(size=case.n_weights))
+        assert case.objective(feasible) >= optimum.objective - optimum.value
 
 
 def test_a_path_is_cut_at_its_weakest_edge():
