@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from experiments.peers import AGAIN
 from experiments.plan import FIXED, SWEPT, Trial
 from experiments.watch import Watch
 from hogwild import delays, sparsity, steps
+from hogwild.optimum import UncertifiedOptimum
 
 WATCH = Watch()
 HAND_OVER = 2e-4  # seconds for which our own main thread may have a worker's core in each segment
@@ -46,7 +48,8 @@ def execute(trial: Trial) -> Outcome:
     Raises
     ------
     Impossible
-        If a cell cannot run here, with the reason.
+        If a cell cannot run here, or has a target and no optimum that is certified well enough, with the
+        reason.
     """
     need, free = workloads.memory_need(trial.workload) / 2**30, psutil.virtual_memory().available / 2**30
     if need > free:
@@ -54,14 +57,16 @@ def execute(trial: Trial) -> Outcome:
     began = time.perf_counter()
     try:
         built = workloads.build(trial.workload)
+        certified = _certified(trial, built.problem)
         build_seconds = time.perf_counter() - began
         result, watched = WATCH.around(lambda: _minimize(trial, built.problem), partial(_starved, trial))
-    except (ImportError, ConnectionError, NotImplementedError) as error:
+    except (ImportError, ConnectionError, NotImplementedError, UncertifiedOptimum) as error:
         raise Impossible(str(error)) from error
     seconds, updates = result.train_seconds, sum(result.updates)
     nonzeros = updates * built.problem.nonzeros / built.problem.n_examples
     columns = {
         **built.columns,
+        "optimum_certified": certified,
         **result.history[-1]._asdict(),
         "status": str(result.status),
         "reason": result.reason if result.status == hogwild.Status.OK else result.message,
@@ -89,6 +94,24 @@ def execute(trial: Trial) -> Outcome:
     if trial.gradient_delay:
         columns["measured_delay_seconds"] = delays.measured(delays.delay_of(trial.gradient_delay))
     return Outcome(columns, [tuple(row) for row in result.history])
+
+
+def _certified(trial: Trial, problem: Any) -> bool | None:
+    """Return whether the optimum is known as exactly as this trial needs it; None where it is not asked for.
+
+    Built problems serve trials with several targets.
+
+    Raises
+    ------
+    UncertifiedOptimum
+        If the trial is to stop at a target that cannot be told from others.
+    """
+    if not trial.workload.solve:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        problem.solve(trial.target)
+    return bool(problem.certified)
 
 
 def _check_seconds(trial: Trial, built: workloads.Built) -> float:

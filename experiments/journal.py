@@ -35,6 +35,7 @@ ADDED: dict[str, Any] = {
     "check_seconds": 0.0,
     "data_id": "unknown",
     "file_hash": "none",
+    "optimum_certified": "",
 }
 TRIAL_COLUMNS = tuple(
     """
@@ -47,7 +48,7 @@ TRIAL_COLUMNS = tuple(
     data_seed order_seed
     status reason check_seconds setup_seconds compile_seconds train_seconds eval_seconds wall_seconds
     cpu_seconds updates updates_per_second ns_per_nonzero
-    objective_zero optimum optimum_certificate optimum_error objective suboptimality
+    objective_zero optimum optimum_certificate optimum_error optimum_certified objective suboptimality
     weight_error_l1 weight_error_l2
     mean_absolute_residual train_error_rate test_error_rate train_rmse test_rmse cut
     measured_delay_seconds

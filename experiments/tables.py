@@ -82,14 +82,18 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
 
 
 def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
-    text = "trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed".split()
+    text = (
+        "trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed "
+        "optimum_certified"
+    ).split()
     trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
     for name, before in ADDED.items():
         if name not in trials:
             trials[name] = before
     if experiments is not None:
         trials = trials[trials["experiment"].isin(experiments)].reset_index(drop=True)
-    trials["disturbed"] = trials["disturbed"].fillna("")
+    for name in ("disturbed", "optimum_certified"):
+        trials[name] = trials[name].fillna("")
     tuning = trials["purpose"] == "tune"
     tuned = tuning.groupby([trials["experiment"], trials["grid"]]).transform("any") & ~tuning
     trials.loc[tuned, ["step_size", "step_parameter"]] = math.nan

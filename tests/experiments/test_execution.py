@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import hogwild.optimum
+import hogwild.problem
 from experiments import execution, journal, machine, plan, workloads
 from experiments.execution import Impossible
 from experiments.workloads import Workload
@@ -111,6 +114,26 @@ def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "build", missing)
     with pytest.raises(Impossible, match="install hogwild"):
         execution.execute(TRIAL)
+
+
+def test_a_trial_says_whether_its_optimum_is_certified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved = execution.execute(TRIAL).columns
+    assert (solved["optimum_certified"], solved["optimum_error"] < 1e-6) == (True, True)
+    unsolved = execution.execute(replace(TRIAL, workload=replace(WORKLOAD, solve=False))).columns
+    assert unsolved["optimum_certified"] is None
+    monkeypatch.setenv("HOGWILD_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(hogwild.optimum, "MOST_VISITS", 1.0)
+    hogwild.problem._cached_optimum.cache_clear()
+    hard = replace(TRIAL, workload=replace(WORKLOAD, l2=0.25))
+    open_ended = execution.execute(replace(hard, target=None)).columns
+    with pytest.raises(Impossible, match="certified to a suboptimality of"):
+        execution.execute(replace(hard, target=1e-3))
+    hogwild.problem._cached_optimum.cache_clear()
+    assert open_ended["optimum_certified"] is False
+    assert open_ended["optimum_error"] > 1e-4
+    assert math.isnan(open_ended["suboptimality"])
 
 
 def test_a_peer_is_run_like_a_backend() -> None:
