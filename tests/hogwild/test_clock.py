@@ -66,7 +66,7 @@ def clock(monkeypatch):
         monkeypatch.setattr(module, "time", clock.module())
     perform, scratch_for, evaluate = teams.perform, work.scratch_for, LeastSquares.objective
 
-    def run_block(plan, step, epoch, begin, end, scratch):
+    def run_block(plan, step, epoch, begin, end, scratch, flags):
         if end == begin:
             clock.advance(COMPILING * SECOND)
         litter = [[] for _ in range(5_000)]

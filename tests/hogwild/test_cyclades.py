@@ -251,10 +251,10 @@ def test_nobody_waits_for_a_worker_that_failed(
 ) -> None:
     run_block = work.run_block
 
-    def fail(plan: Any, step: Any, epoch: int, begin: int, end: int, scratch: Any) -> int:
+    def fail(plan: Any, step: Any, epoch: int, begin: int, end: int, *rest: Any) -> int:
         if end > 100 and plan.policy.worker == failing:
             raise ZeroDivisionError("inside the worker")
-        return run_block(plan, step, epoch, begin, end, scratch)
+        return run_block(plan, step, epoch, begin, end, *rest)
 
     monkeypatch.setattr(work, "run_block", fail)
     monkeypatch.setattr(optimise, "block_size", lambda *arguments: 60)
