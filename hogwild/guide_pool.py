@@ -210,21 +210,30 @@ class PoolTeam:
         with Held():
             if self._pool is not None:
                 ending = threading.Thread(target=self._pool.terminate, daemon=True)
-                ending.start()
-                if self._at_rest and not any(process.death() for process in self._context.processes):
-                    ending.join(_FAREWELL_SECONDS)
-                self._force(ending)
+                try:
+                    ending.start()
+                except RuntimeError:  # there is no memory for one more thread
+                    self._clear()
+                    self._pool.terminate()
+                else:
+                    if self._at_rest and not any(process.death() for process in self._context.processes):
+                        ending.join(_FAREWELL_SECONDS)
+                    self._force(ending)
             for process in self._context.processes:
                 process.end()
 
+    def _clear(self) -> None:
+        """Take away whatever a thread of the pool may wait for."""
+        for process in self._context.processes:
+            process.kill()
+        self._context.free_locks()
+        self._pool.drain()
+
     def _force(self, ending: threading.Thread) -> None:
-        """Help a pool to its end: without its workers, and so that nobody waits for them."""
+        """Help a pool to its end."""
         began = time.monotonic()
         while ending.is_alive() and time.monotonic() - began < _LAST_SECONDS:
-            for process in self._context.processes:
-                process.kill()
-            self._context.free_locks()
-            self._pool.drain()
+            self._clear()
             if time.monotonic() - began > _FAREWELL_SECONDS:
                 self._pool.hang_up()
             ending.join(_LOOK_SECONDS / 10)

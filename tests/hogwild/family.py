@@ -33,9 +33,14 @@ def await_workers(count=1, patience=PATIENCE):
     return found
 
 
+def shared_memory(pid):
+    """Return a process's names in shared memory: semaphores, as joblib has multiprocessing name them."""
+    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
+    return {name for name in names if f"-{pid}-" in name}
+
+
 def footprint():
     """Return everything of which a run must leave as much as it found."""
-    names = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     kinds = Counter()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -48,7 +53,7 @@ def footprint():
         "mapped": Path("/proc/self/maps").read_text().count("memfd:hogwild"),
         "workers": len(workers()),
         "children": len(psutil.Process().children()),
-        "shared memory": {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))},
+        "shared memory": shared_memory(os.getpid()),
         "collector": gc.isenabled(),
         "main module": {id(sys.modules["__main__"])},
         "cores": {str(os.sched_getaffinity(0))},

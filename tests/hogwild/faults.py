@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import warnings
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import psutil
 
 import hogwild
 from hogwild import backends, guide_pool, teams
-from tests.hogwild.family import PATIENCE, footprint, left_behind, workers
+from tests.hogwild.family import PATIENCE, footprint, left_behind, shared_memory, workers
 
 HANG_SECONDS = 60.0
 SIGNALS, WITHIN = ("kill", "pause"), ("exception", "memory")
@@ -329,6 +330,8 @@ def press(presses: Presses, case: Any, **options: Any) -> Outcome:
 
 def run_and_tell(connection: Any, case: Any, options: dict[str, Any]) -> None:
     """Run in a process that will be killed, and tell of each checkpoint."""
+    tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    tracker._fd = tracker._pid = None  # it needs its own: that of its parent lives on
     hogwild.minimize(
         case,
         epochs=10**7,
@@ -342,7 +345,6 @@ def orphans(moment: str, delay: float, case: Any, **options: Any) -> dict[str, A
     """Kill a process with a run; return what is left of its workers and servers, and in their folder."""
     folder = Path(multiprocessing.util.get_temp_dir())
     files = set(folder.iterdir())
-    memory = footprint()["shared memory"]
     ours, theirs = multiprocessing.Pipe()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
@@ -359,6 +361,7 @@ def orphans(moment: str, delay: float, case: Any, **options: Any) -> dict[str, A
         ours.recv()
     time.sleep(delay)
     family = psutil.Process(parent.pid).children(recursive=True)
+    pid = parent.pid
     parent.kill()
     parent.join()
     parent.close()
@@ -370,7 +373,7 @@ def orphans(moment: str, delay: float, case: Any, **options: Any) -> dict[str, A
             process.kill()
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        found = set(folder.iterdir()) - files, footprint()["shared memory"] - memory
+        found = set(folder.iterdir()) - files, shared_memory(pid)
         if found == (set(), set()):
             return left
         time.sleep(0.01)

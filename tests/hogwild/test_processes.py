@@ -16,13 +16,7 @@ import pytest
 import hogwild
 from hogwild.shared import Shared
 from tests.hogwild.cases import problem
-from tests.hogwild.family import workers
-
-
-def shared_memory():
-    """Return the named segments and semaphores of Python's multiprocessing: what can be left behind."""
-    names = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
-    return {name for name in names if name.startswith(("sem.mp-", "psm_", "hogwild"))}
+from tests.hogwild.family import shared_memory, workers
 
 
 def kill_a_worker_soon(started):
@@ -70,7 +64,6 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
         """)
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    before = shared_memory()
     with (
         tempfile.TemporaryDirectory(prefix="hogwild-") as folder,  # short, for it holds the server's socket
         subprocess.Popen(
@@ -91,7 +84,7 @@ def test_a_killed_parent_leaves_no_process_and_no_shared_memory(backend, tmp_pat
         process.kill()
     assert left == []
     deadline = time.monotonic() + 10
-    while (new := shared_memory() - before) and time.monotonic() < deadline:
+    while (new := shared_memory(parent.pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert new == set()
 
