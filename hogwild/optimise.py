@@ -149,7 +149,9 @@ def minimize(
     UncertifiedOptimum
         If the minimum cannot be certified well enough to tell when the target is reached.
     WorkerDied
-        If a worker process ends before its work is done.
+        If a worker process ends before its work is done, or is stopped (SIGSTOP) beyond the time limit.
+    RuntimeError
+        If a worker fails, with its traceback.
     """
     if not isinstance(problem, Problem):
         raise TypeError(
