@@ -28,6 +28,9 @@ RUN = [
     *"batch_size gradient_threshold gradient_delay penalty merge_every hot_weights page_cache epochs".split(),
 ]
 KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
+TEXT = """
+    trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed optimum_certified
+""".split()
 FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
@@ -82,11 +85,7 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
 
 
 def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
-    text = (
-        "trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed "
-        "optimum_certified"
-    ).split()
-    trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(text, str))
+    trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(TEXT, str))
     for name, before in ADDED.items():
         if name not in trials:
             trials[name] = before

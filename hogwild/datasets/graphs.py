@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from hogwild import checks
 from hogwild.datasets import patterns, record
@@ -49,10 +48,8 @@ class Graph(NamedTuple):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hexadecimal) of the matrix of the capacities, whatever the edges' order, and terminals."""
-        shape = (self.n_nodes, self.n_nodes)
-        matrix = sparse.coo_array((self.capacities, (self.heads, self.tails)), shape=shape)
-        return record.content_hash(matrix.tocsr(), self.terminals)
+        """SHA-256 (hexadecimal) of the edges in their order and of the terminals, computed at each access."""
+        return record.arrays_hash((self.n_nodes,), self.heads, self.tails, self.capacities, self.terminals)
 
 
 def voxel_image(

@@ -5,7 +5,7 @@ import os
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import optimize
 
 from hogwild import checks
 from hogwild.datasets import patterns, record
@@ -68,9 +68,8 @@ class Ratings(NamedTuple):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hexadecimal) of the entries in the order of the matrix, computed at each access."""
-        matrix = sparse.coo_array((self.values, (self.rows, self.columns)), shape=self.shape)
-        return record.content_hash(matrix.tocsr(), np.array([self.values.size]))
+        """SHA-256 (hexadecimal) of the entries, in their order, and of the shape, computed at each access."""
+        return record.arrays_hash(self.shape, self.rows, self.columns, self.values)
 
     def split(self, test_fraction: float = 0.1, seed: int = 0) -> tuple["Ratings", "Ratings"]:
         """Return the entries in two random parts, (train, test), of the same shape and in the same order.

@@ -27,6 +27,14 @@ def test_form(make):
     assert problem(first).n_nodes == first.n_nodes
 
 
+def test_a_merged_edge_and_a_split_one_have_hashes_of_their_own():
+    graph = entity_graph()
+    first = graph._replace(heads=graph.heads[:1], tails=graph.tails[:1], capacities=np.array([2.0]))
+    twice = np.zeros(2, np.int64)
+    split = first._replace(heads=first.heads[twice], tails=first.tails[twice], capacities=np.ones(2))
+    assert first.content_hash != split.content_hash
+
+
 @pytest.mark.parametrize("largest", [1, 10])
 def test_voxels_are_6_connected_and_linked_to_the_terminals(largest):
     graph = voxel_image((5, 4, 3), largest_capacity=largest)
