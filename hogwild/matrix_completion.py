@@ -187,7 +187,7 @@ class MatrixCompletion(Problem):
     n_rows, n_columns : int
     """
 
-    name, merges = "matrix_completion", 16  # moves of a row's factors and of its columns' meet in products
+    name, merges = "matrix_completion", 4  # moves of a row's factors and of its columns' meet in products
     convex, precision = False, 1e-5
 
     def __init__(

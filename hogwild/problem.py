@@ -55,8 +55,8 @@ class Problem:
     dtype : numpy.dtype
         Precision of data and weights.
     merges : int
-        How often a worker merges its replica of the weights in an epoch, at least, beside at its end: with
-        all workers' moves of that time apart, hardly more epochs are needed than by one worker.
+        How often a worker merges its replica of the weights in an epoch, at least, beside at its end, times
+        the number of workers: so hardly more epochs are needed than by one worker.
     constrained : bool
         Whether weights are held in a set: then moves of several workers do not add up, nor do replicas merge.
     convex : bool
@@ -67,7 +67,7 @@ class Problem:
 
     name: ClassVar[str]
     targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
-    merges: ClassVar[int] = 8
+    merges: ClassVar[int] = 1
     constrained: ClassVar[bool] = False
     convex: ClassVar[bool] = True
     precision: ClassVar[float] = 1e-7

@@ -120,7 +120,7 @@ def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
     cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros((workers + 1) * LINE)
     rates[LINE + _RATIO :: LINE] = 1.0
     curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
-    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers)))
+    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers**2)))
     policy = Replicated(nothing, nothing, nothing, curvature, AsMade(), cells, rates, True, longest, 0)
     return every(policy, min(FIRST, longest))._replace(adapts=True)
 

@@ -242,13 +242,13 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
         assert policy.cells[2 * LINE + replicas._PERIOD] == limit
 
 
-def test_a_worker_merges_a_few_times_an_epoch_however_dear_it_is() -> None:
-    (policy,), _ = policies(1)
-    assert policy.longest == SHORTEST  # of 120 examples
-    large = replicas.replicated(2, problem(examples=6400, features=SIZE))
-    assert large.longest == 3200 / Problem.merges
+def test_a_worker_merges_a_few_times_an_epoch_however_expensive_it_is() -> None:
+    assert replicas.replicated(4, problem(examples=120)).longest == SHORTEST
+    large = replicas.replicated(4, problem(examples=6400, features=SIZE))
+    assert large.longest == 6400 / 4 / (4 * Problem.merges)
     assert large.cells[2 * LINE + replicas._PERIOD] == large.longest
-    assert replicas.replicated(2, completion(entries=6400)).longest == 3200 / MatrixCompletion.merges
+    factors = replicas.replicated(2, completion(entries=6400))
+    assert factors.longest == 6400 / 2 / (2 * MatrixCompletion.merges)
     larger = replicas.replicated(2, problem(examples=64_000, features=SIZE))
     assert larger.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST < larger.longest
 
