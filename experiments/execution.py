@@ -110,7 +110,7 @@ def _certified(trial: Trial, problem: Any) -> bool | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        problem.solve(trial.target)
+        problem.solve(trial.target or (peers.PRECISE if trial.backend in peers.PEERS else None))
     return bool(problem.certified)
 
 

@@ -27,6 +27,7 @@ class _Borrowed:
         self.waiting: list[tuple[int, FrameType | None]] = []
         self.previous: Callable[[int, FrameType | None], Any] | None = None
         self.obeyed = -_IMPATIENCE_SECONDS  # when Ctrl-C was last passed on
+        self.owner = 0  # the thread whose run has the handler
 
 
 _state = _Borrowed()
@@ -38,6 +39,11 @@ def _after_fork() -> None:
     if _state.pauses and _state.collected:
         gc.enable()
     _state.pauses = 0
+    if _state.owner != threading.get_ident():  # the thread that Ctrl-C reached is not here: this one is now
+        _state.holds = 0
+        _state.waiting.clear()
+        if _state.previous is not None and signal.getsignal(signal.SIGINT) is _obey:
+            signal.signal(signal.SIGINT, _state.previous)
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -109,7 +115,7 @@ def orderly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or ours or not callable(previous):
         yield
         return
-    _state.previous, _state.obeyed = previous, -_IMPATIENCE_SECONDS
+    _state.previous, _state.obeyed, _state.owner = previous, -_IMPATIENCE_SECONDS, threading.get_ident()
     signal.signal(signal.SIGINT, _obey)
     try:
         yield

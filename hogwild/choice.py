@@ -73,9 +73,8 @@ def choose(
         gains = ", ".join(f"{name} {typical[serial] / typical[name]:.2f} ×" for name in others)
         chosen = best if typical[serial] / typical[best] >= WORTH else serial
         why = f"{chosen}: in {_TRIALS} trials of {updates:,} updates {gains} the speed of serial"
-        team = teams.pop(chosen)
-        team.weights[...] = plans[chosen].weights  # as if nothing had happened
-        return Choice(chosen, team, candidates[chosen], why)
+        teams[chosen].weights[...] = plans[chosen].weights  # as if nothing had happened
+        return Choice(chosen, teams.pop(chosen), candidates[chosen], why)
     finally:
         for team in teams.values():
             team.close()

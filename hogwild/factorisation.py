@@ -10,10 +10,11 @@ from scipy.sparse.linalg import svds
 
 from hogwild.compiling import compiled
 from hogwild.newton import Model, Step, Work, minimise
-from hogwild.optimum import MOST_VISITS, Optimum
+from hogwild.optimum import MOST_VISITS, Optimum, check_sizes
 
 _STARTS = 8
 _SWEEPS = 20  # of alternating least squares, before Newton's method
+_ROUNDING = 1e-12  # of the value at zero
 _TINY = 1e-10  # of a block's trace: rows with fewer entries than the rank have many solutions
 
 
@@ -41,12 +42,13 @@ def solve(entries: Entries, spread: float, known: np.ndarray | None, precision: 
     decomposition, zeros for what was not observed; and random ones within ± spread. There are fewer for large
     data.
     """
+    check_sizes("values", np.array([np.abs(entries.values).max()], float), 1e70)
     began, work = time.perf_counter(), Work(MOST_VISITS)
     sums = _Squares(entries, work)
     zero = _Local(float((entries.values.astype(np.float64) ** 2).sum()), np.zeros(sums.size), 0.0)
     best, tried = zero, 0
     for start in _starts(entries, spread, known):
-        found = sums.descend(start, precision * zero.objective)
+        found = sums.descend(start, precision, zero.objective)
         best, tried = min(best, found, key=lambda local: local.objective), tried + 1
         if work.left < MOST_VISITS * (1 - 1 / 8):
             break
@@ -68,7 +70,7 @@ def _starts(entries: Entries, spread: float, known: np.ndarray | None) -> Any:
     if known is not None:
         left -= 1
         yield known.astype(np.float64)
-    if entries.rank < min(entries.shape):
+    if entries.rank < min(entries.shape) and entries.values.any():
         left -= 1
         triplets = entries.values.astype(np.float64), (entries.rows, entries.columns)
         matrix = sp.coo_array(triplets, shape=entries.shape).tocsr()
@@ -94,7 +96,8 @@ class _Squares:
         errors = self._errors(weights)
         return float(np.square(errors).sum() + (self.penalty * np.square(weights)).sum() / 2)
 
-    def descend(self, start: np.ndarray, precision: float) -> _Local:
+    def descend(self, start: np.ndarray, precision: float, zero: float) -> _Local:
+        """Return the minimum below a start, to a share of what lies between it and the value at zero."""
         weights, side = start.copy(), self.entries.shape[0] * self.entries.rank
         for _ in range(_SWEEPS):
             for part in (slice(0, side), slice(side, self.size)):
@@ -104,7 +107,7 @@ class _Squares:
 
         def enough(point: np.ndarray, model: Model, step: Step) -> bool:
             left[0] = 2 * step.predicted
-            return left[0] <= precision
+            return left[0] <= precision * max(zero - self.value(point), _ROUNDING * zero)
 
         if size > 0:
             radius = math.sqrt(abs(float(weights @ self.model_at(weights).product(weights))))

@@ -341,14 +341,14 @@ def _minimum_cut(problem: GraphCut) -> tuple[float, np.ndarray]:
 
     exact = problem.capacities.astype(np.float64)
     unit, total = 1.0, float(exact.sum())
-    if total > _MOST_FLOW or (exact != np.floor(exact)).any():
+    if total > _MOST or (exact != np.floor(exact)).any():
         unit = total / _MOST_FLOW
     nodes, ends = problem.n_nodes, (problem.heads, problem.tails)
     there = sp.coo_array(((exact / unit).astype(np.int64), ends), shape=(nodes, nodes))
     capacities = sp.csr_array(there + there.T).astype(np.int32)
     source, sink = (int(node) for node in problem.terminals)
     found = maximum_flow(capacities, source, sink)
-    left = sp.csr_array(capacities - sp.csr_array(found.flow))
+    left = sp.csr_array(capacities.astype(np.int64) - sp.csr_array(found.flow))
     left.eliminate_zeros()
     reached = breadth_first_order(left, source, return_predecessors=False)
     shares = np.tile(np.array([0.0, 1.0]), (nodes, 1))

@@ -88,7 +88,8 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
     rate, rows = task
     if _state["delay"] != NoDelay():
         spend(_state["delay"], len(rows))
-    batch_step(_state["weights"], _state["loss"], _state["slopes"], _state["threshold"], rate, rows)
+    with np.errstate(over="ignore", invalid="ignore"):  # what explodes is seen when it is evaluated
+        batch_step(_state["weights"], _state["loss"], _state["slopes"], _state["threshold"], rate, rows)
     _state["updates"][_state["worker"]] += len(rows)
     _state["cpu_seconds"][_state["worker"]] = time.process_time()
 
@@ -144,7 +145,8 @@ class PoolTeam:
         self.weights, _, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
         self._context, self._at_rest = PoolContext(plan.workers), True
         self._pool: Any = None
-        tickets = self._context.SimpleQueue()
+        with Held():  # a semaphore's name is taken first, and then who gives it back is noted
+            tickets = self._context.SimpleQueue()
         for worker in range(plan.workers):
             tickets.put(worker)
         try:
@@ -221,6 +223,7 @@ class PoolTeam:
                     self._force(ending)
             for process in self._context.processes:
                 process.end()
+            self._context.unlink()
 
     def _clear(self) -> None:
         """Take away whatever a thread of the pool may wait for."""

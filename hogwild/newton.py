@@ -75,17 +75,19 @@ def newton_step(model: Model, radius: float, forcing: float, work: Work) -> Step
     along, square, cross, predicted = product, 0.0, 0.0, 0.0  # squared lengths in the preconditioner's norm
     moves: list[float] = []
     turns: list[float] = []
-    while product > max(forcing**2 * first, 0.0) and work.left > 0:
+    while product > max(forcing * forcing * first, 0.0) and work.left > 0:
         image = model.product(ahead)
         curvature = float(ahead @ image)
         move = product / curvature if curvature > 0 else math.inf
-        after = square + 2 * move * cross + move**2 * along if math.isfinite(move) else math.inf
-        if not after < radius**2:
+        after = square + 2 * move * cross + move * move * along if math.isfinite(move) else math.inf
+        if not after < radius * radius:
             if math.isfinite(radius):
-                move = (math.sqrt(cross**2 + along * (radius**2 - square)) - cross) / along
+                move = (
+                    math.sqrt(max(cross * cross + along * (radius * radius - square), 0.0)) - cross
+                ) / along
                 direction += move * ahead
-                predicted += move * product - move**2 * curvature / 2
-                square = radius**2
+                predicted += move * product - move * move * curvature / 2
+                square = radius * radius
             break
         direction += move * ahead
         predicted += move * product / 2
@@ -96,7 +98,7 @@ def newton_step(model: Model, radius: float, forcing: float, work: Work) -> Step
         turn = product / before
         ahead = turn * ahead - inverse
         cross = turn * (cross + move * along)
-        along = product + turn**2 * along
+        along = product + turn * turn * along
         moves.append(move)
         turns.append(turn)
     return Step(direction, predicted, math.sqrt(square), _smallest_eigenvalue(moves, turns))
@@ -264,6 +266,8 @@ def _factored(
     Squaring has cost small singular values their digits: where the smallest is small, directions that the
     matrix hardly sees are multiplied by the rows again.
     """
+    if not np.isfinite(gram).all():  # values too large to be squared
+        return lambda vector: vector
     try:
         factor = cho_factor(gram, lower=True, check_finite=False)
         if np.diag(factor[0]).min() > _WELL_CONDITIONED:

@@ -244,18 +244,18 @@ def minimize(
         return plan, TEAMS[BACKENDS[name].workers](plan, rule, cores)
 
     reason, team = "", None
-    if backend == AUTO:
-        names = ["hogwild_threads"] + ["replicated"] * (not problem.constrained)
-        candidates = {"serial": 1} | (dict.fromkeys(names, workers) if workers > 1 else {})
-        choice = choose(candidates, assemble, rule, problem.nonzeros, problem.n_examples, limits.epochs)
-        backend, team, workers, reason = choice
-    if dual and team is not None:  # its trial has moved the dual variables
-        team.close()
-        team = None
-    if team is None:
-        _, team = assemble(backend, workers)
-    setup_seconds = time.perf_counter() - begin
     try:
+        if backend == AUTO:
+            names = ["hogwild_threads"] + ["replicated"] * (not problem.constrained)
+            candidates = {"serial": 1} | (dict.fromkeys(names, workers) if workers > 1 else {})
+            choice = choose(candidates, assemble, rule, problem.nonzeros, problem.n_examples, limits.epochs)
+            backend, team, workers, reason = choice
+        if dual and team is not None:  # its trial has moved the dual variables
+            team.close()
+            team = None
+        if team is None:
+            _, team = assemble(backend, workers)
+        setup_seconds = time.perf_counter() - begin
         run = Training(problem, team, workers, rule, limits, batch_size)
         run.go(bounds_of(problem.n_examples, evaluations, batch_size), callback or (lambda checkpoint: None))
         observed = parallel = None
@@ -264,7 +264,8 @@ def minimize(
         if instrument:
             observed = observations(team.policy, weights, np.array(team.weights))
     finally:
-        team.close()
+        if team is not None:
+            team.close()
     return Result(
         weights=run.weights,
         history=run.history,

@@ -70,15 +70,18 @@ def solve(loss: Any, X: Any, y: np.ndarray, l2: float, precision: float) -> Opti
 
     Raises
     ------
-    ValueError
-        For the hinge loss without a penalty, whose minimum has no certificate here.
+    UncertifiedOptimum
+        For the hinge loss without a penalty, whose minimum has no certificate here, and for values whose
+        squares are no numbers.
     """
     begin = time.perf_counter()
     X, y = X.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
+    check_sizes("X, in its columns,", abs(X).max(axis=0).toarray(), 1e140)
+    check_sizes("y", np.array([np.abs(y).max()]), 1e140)
     work = Work(MOST_VISITS)
     if isinstance(loss, HingeLoss):
         if l2 == 0:
-            raise ValueError(
+            raise UncertifiedOptimum(
                 "l2 is 0: the optimum of the hinge loss is certified by a duality gap, which needs l2 > 0"
             )
         pair, solver = support_vectors.solve(X, y, l2, precision, work)
@@ -88,6 +91,16 @@ def solve(loss: Any, X: Any, y: np.ndarray, l2: float, precision: float) -> Opti
         pair, solver, certificate = smooth.solve(), "Newton's method", smooth.certificate
     upper, value = pair.upper / y.size, max(pair.gap, 0.0) / y.size
     return Optimum(upper, pair.weights, certificate, value, solver, time.perf_counter() - begin)
+
+
+def check_sizes(name: str, sizes: np.ndarray, most: float) -> None:
+    """Refuse to certify a minimum by powers of sizes that float64 does not hold, or takes for 0."""
+    sizes = sizes[sizes > 0]
+    if sizes.size and not 1 / most < sizes.min() <= sizes.max() < most:
+        raise UncertifiedOptimum(
+            f"{name} has entries of size {sizes.min():.1e} to {sizes.max():.1e}; a minimum is certified "
+            f"between {1 / most:.0e} and {most:.0e}"
+        )
 
 
 class _Smooth:

@@ -3,6 +3,7 @@
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import joblib
@@ -71,6 +72,7 @@ class Problem:
     constrained: ClassVar[bool] = False
     convex: ClassVar[bool] = True
     precision: ClassVar[float] = 1e-7
+    _advice: ClassVar[str] = ""  # where an optimum is not certified
     n_examples: int
     n_weights: int
     n_variables: int
@@ -156,24 +158,28 @@ class Problem:
         Raises
         ------
         UncertifiedOptimum
-            If there is no such certificate for a target that was given; by default that is a warning.
+            If there is no such certificate for a target that was given; by default that is a warning. In any
+            case where nothing certifies such a minimum: that of the hinge loss without a penalty.
         NotImplementedError
             If nothing here finds the minimum of so large a problem.
         """
-        self._wanted = _CERTIFIED * (min(self.targets) if target is None else target)
-        if self._optimum is None or not self.optimum_error <= self._wanted:
+        wanted = _CERTIFIED * (min(self.targets) if target is None else target)
+        optimum = self._optimum
+        if optimum is None or not self._error_of(optimum) <= wanted:
             what = VERSION, self.name, self.content_hash, str(self.dtype), self._settings()
-            self._optimum = _cached_optimum()(*what, min(self.precision, self._wanted), self)
-        if not self.optimum_error <= self._wanted:
+            optimum = _cached_optimum()(*what, min(self.precision, wanted), self)
+        error = self._error_of(optimum)
+        if not error <= wanted:
             message = (
-                f"the optimum of {self.name} by {self._optimum.solver} is certified to a suboptimality of "
-                f"{self.optimum_error:.1e}; needed is {self._wanted:.1e}, a tenth of the smallest target. "
-                "Ask for a larger target, or give the problem a larger penalty or columns of one scale"
+                f"the optimum of {self.name} by {optimum.solver} is certified to a suboptimality of "
+                f"{error:.1e}; needed is {wanted:.1e}, a tenth of the smallest target. "
+                f"Ask for a target of {error / _CERTIFIED:.1e} or more{self._advice}"
             )
-            if target is not None:
+            if target is not None:  # and nothing has changed for others
                 raise UncertifiedOptimum(message)
             warnings.warn(f"{message}; until then suboptimality is nan", stacklevel=2)
-        return self._optimum
+        self._optimum, self._wanted = optimum, wanted
+        return optimum
 
     @property
     def optimum_error(self) -> float:
@@ -181,20 +187,19 @@ class Problem:
 
         No suboptimality between 0 and 1 is more than that too small.
         """
-        if self._optimum is None:
-            return float("nan")
-        value = self._optimum.value
-        return value / (self._scale + value) if value else 0.0
+        return float("nan") if self._optimum is None else self._error_of(self._optimum)
+
+    def _error_of(self, optimum: Optimum) -> float:
+        value = optimum.value
+        return value / (self._scale_of(optimum) + value) if value else 0.0
 
     @property
     def certified(self) -> bool:
         """Whether the optimum is that of the problem, as exactly as was asked for: not the best known."""
         return self.convex and self.optimum_error <= self._wanted
 
-    @property
-    def _scale(self) -> float:
-        assert self._optimum is not None
-        return max(self.objective_at_zero - self._optimum.objective, _SMALLEST_SCALE * self.objective_at_zero)
+    def _scale_of(self, optimum: Optimum) -> float:
+        return max(self.objective_at_zero - optimum.objective, _SMALLEST_SCALE * self.objective_at_zero)
 
     def suboptimality(self, objective: float) -> float:
         """Return ``(f − f*) / (f(0) − f*)``, 0 at or below f*.
@@ -203,12 +208,28 @@ class Problem:
         is nearer to the minimum than its certificate, or what found another minimum of a problem that is not
         convex.
         """
-        if self._optimum is None or not self.optimum_error <= self._wanted:
-            return float("nan")
-        away = max(objective - self._optimum.objective, 0.0)  # nan stays nan
-        if self._scale > 0:
-            return away / self._scale
-        return 0.0 if away == 0 else math.inf
+        return self.gauge()(objective)
+
+    def gauge(self, target: float | None = None) -> Callable[[float], float]:
+        """Return `suboptimality` as it is now: another run may have the problem solved again meanwhile.
+
+        Parameters
+        ----------
+        target : float, optional
+            What the optimum must be certified for. Default: what was asked of `solve` last.
+        """
+        optimum, wanted = self._optimum, self._wanted if target is None else _CERTIFIED * target
+        if optimum is None or not self._error_of(optimum) <= wanted:
+            return lambda objective: float("nan")
+        lowest, scale = optimum.objective, self._scale_of(optimum)
+
+        def suboptimality(objective: float) -> float:
+            away = max(objective - lowest, 0.0)  # nan stays nan
+            if scale > 0:
+                return away / scale
+            return 0.0 if away == 0 else math.inf
+
+        return suboptimality
 
 
 def square_sum(vector: np.ndarray) -> Any:

@@ -40,6 +40,7 @@ class LinearProblem(Problem):
     """
 
     loss: ClassVar[Any]
+    _advice = ", or give the problem a larger penalty or columns of one scale"
 
     def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None) -> None:
         self.X, self.y, self.l2, self.true_weights = X, y, l2, true_weights

@@ -181,6 +181,13 @@ class PoolContext(context.ForkServerContext):
         self.locks.append(super().Lock())
         return self.locks[-1]
 
+    def unlink(self) -> None:
+        """Take back the names of the locks: what refers to itself would keep them until a collection."""
+        names = {lock._semlock.name for lock in self.locks}
+        for finalizer in list(util._finalizer_registry.values()):  # type: ignore[attr-defined]
+            if finalizer._args and finalizer._args[0] in names:
+                finalizer()
+
     def free_locks(self) -> None:
         """Free what a dead process holds; a thread of ours never holds anything for long."""
         for lock in self.locks:

@@ -14,6 +14,8 @@ _PASSES = 500  # entries' visits that coordinate descent has where columns are f
 _SHARE = 0.75  # of the work, where they are many
 _FIRST_SPREAD = 0.1  # of projected gradients, where coordinate descent looks at the gap for the first time
 _BACK = 0.995  # of the way to the bounds that an interior point goes
+_MOST_STEPS = 300  # of interior points: some tens are usual
+_CALL = 1_000  # visits that a pass over hardly any data counts as
 _SHORT = 1e-6  # a step of this share of a Newton step does not come from the bounds, but from rounding
 
 
@@ -143,7 +145,7 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
         count, largest, smallest, visits = _descend(
             *arrays, hinge.l2, squares, dual, weights, active, count, limits, seed
         )
-        own.spend(2 * visits + y.size)
+        own.spend(2 * visits + y.size + _CALL)
         if largest - smallest > spread:
             limits[:] = (largest if largest > 0 else math.inf), (smallest if smallest < 0 else -math.inf)
             continue
@@ -205,7 +207,9 @@ def _interior_point(hinge: Hinge, tolerance: float, work: Work) -> None:
     weights = signed.T @ half / (2 * l2)
     slope = signed @ weights - 1
     here = _Interior(half, half, np.maximum(slope, 0) + 1, np.maximum(-slope, 0) + 1)
-    while work.left > 0:
+    for _ in range(_MOST_STEPS):
+        if work.left <= 0:
+            break
         solve = system(signed, 1 / (here.below / here.dual + here.above / here.room), 2 * l2, work)
         ahead, _ = here.newton(signed, weights, l2, solve, 0.0, 0.0)
         reached = here.after(ahead, min(1.0, here.longest(ahead))).centre
@@ -216,5 +220,5 @@ def _interior_point(hinge: Hinge, tolerance: float, work: Work) -> None:
         here, weights = here.after(change, length), weights + length * move
         before = hinge.best.gap
         hinge.see(weights, here.dual)
-        if hinge.enough(tolerance) or (length < _SHORT and hinge.best.gap == before):
+        if hinge.enough(tolerance) or (not length >= _SHORT and hinge.best.gap == before):  # or it is nan
             break

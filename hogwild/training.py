@@ -13,7 +13,7 @@ from hogwild.borrowed import CollectorPause
 from hogwild.policies import Private, combined
 from hogwild.problem import Problem
 from hogwild.result import Checkpoint, Status
-from hogwild.steps import Shrinking, in_epoch, step_at
+from hogwild.steps import Shrinking, in_epoch, log_scale_at, step_at
 from hogwild.work import Segment
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
@@ -28,6 +28,7 @@ class Training:
         self, problem: Problem, team: Any, workers: int, step: Any, limits: Limits, batch_size: int
     ) -> None:
         self._problem, self._team, self._step, self._limits = problem, team, step, limits
+        self._suboptimality = problem.gauge(limits.target)
         self._batch_size = batch_size
         self.history: list[Checkpoint] = []
         self.status, self.message = Status.OK, "all epochs done"
@@ -85,7 +86,16 @@ class Training:
         self.cpu_seconds += [report.cpu_seconds for report in reports]
         self.starved_seconds += [report.starved_seconds for report in reports]
         if isinstance(self._step, Shrinking):
+            if isinstance(self._team.policy, Private):
+                self._bring_to_one_scale(self._step, epoch)
             self._step = self._step.after(epoch, self._passes)
+
+    def _bring_to_one_scale(self, step: Shrinking, epoch: int) -> None:
+        """Give copies of workers that a time limit has ended at different updates the scale of their mean."""
+        rule, own = in_epoch(step, epoch), self.updates / self._problem.n_examples
+        apart = [log_scale_at(rule, passes) - log_scale_at(rule, self._passes) for passes in own]
+        if any(apart):
+            self._team.weights[...] *= np.exp(apart)[:, None]
 
     @property
     def _passes(self) -> float:
@@ -125,7 +135,7 @@ class Training:
             self._eval_seconds,
             now - self._begin,
             objective,
-            self._problem.suboptimality(objective),
+            self._suboptimality(objective),
             *errors,
         )
         self.history.append(checkpoint)

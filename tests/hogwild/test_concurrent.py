@@ -13,6 +13,7 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 import hogwild
+from hogwild import borrowed
 from hogwild.compiling import config
 from tests.hogwild.cases import problem
 from tests.hogwild.family import footprint, left_behind
@@ -148,3 +149,18 @@ def test_two_hundred_runs_leave_everything_as_it_was():
     for name in itertools.islice(itertools.cycle(hogwild.BACKENDS), 200):
         assert run(name)[1] == promised(name)
     assert left_behind(before) == {}
+
+
+def test_a_process_forked_beside_a_run_hears_ctrl_c() -> None:
+    """What the run's own thread holds back is not for a child that does not have this thread."""
+    state = borrowed._state
+    kept = state.holds, state.owner, state.previous
+    try:
+        state.holds, state.owner, state.previous = 1, threading.get_ident(), None
+        state.waiting.append((2, None))
+        child = threading.Thread(target=borrowed._after_fork)
+        child.start()
+        child.join()
+        assert (state.holds, state.waiting) == (0, [])
+    finally:
+        state.holds, state.owner, state.previous = kept

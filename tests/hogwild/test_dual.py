@@ -12,7 +12,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import entr, expit
 
 import hogwild
-from hogwild import dual, optimise
+from hogwild import dual, optimise, replicas
 from hogwild.compiling import compiled, config
 from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.replicas import AsMade
@@ -252,9 +252,14 @@ def test_how_fast_coordinates_settle(name: str, curvature: float) -> None:
 def test_periods_are_no_longer_than_merges_are_worth() -> None:
     case = problem(l2=1.0, examples=4000, features=12)
     entries = case.nonzeros / case.n_examples
-    for workers in (2, 4):
-        policy = dual.adding(workers, case, None, 12)
-        assert policy.longest == max(16, min(2 * 12 / entries, 500 / workers))
+    for workers, merged, longest in (
+        (2, 12_000, 4000 // 2**2),
+        (4, 12_000, 4000 // 4**2),
+        (2, 200, int(2 * 200 / entries)),
+        (2, 12, replicas.SHORTEST),
+    ):
+        policy = dual.adding(workers, case, None, merged)
+        assert policy.longest == longest
         assert policy.adapts
     given_one = dual.adding(2, case, 300, 12)
     assert (given_one.longest, given_one.adapts) == (300, False)

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ import hogwild
 from hogwild import backends, teams
 from hogwild.compiling import config
 from tests.hogwild.cases import problem
-from tests.hogwild.family import footprint, left_behind, workers
+from tests.hogwild.family import footprint, left_behind, shared_memory, workers
 from tests.hogwild.faults import (
     HANG_SECONDS,
     MOMENTS,
@@ -240,3 +241,18 @@ def test_what_the_system_does_not_grant_at_the_start(backend, limit):
     COUNTS["exhausted"] += 1
     assert left_behind(before) == {}
     assert sum(hogwild.minimize(case, **options).updates) == case.n_examples
+
+
+def test_a_pool_that_lost_a_worker_leaves_no_semaphore_until_a_collection():
+    def kill(checkpoint):
+        for process in workers():
+            process.kill()
+
+    before = shared_memory(os.getpid())
+    gc.disable()
+    try:
+        with pytest.raises(hogwild.WorkerDied):
+            hogwild.minimize(case_of("pool"), backend="pool", workers=2, callback=kill)
+        assert shared_memory(os.getpid()) <= before
+    finally:
+        gc.enable()

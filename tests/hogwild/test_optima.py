@@ -222,3 +222,69 @@ def test_contents_that_only_sum_to_the_same_are_not_the_same():
     merged, split = edges([0], [1], [2.0]), edges([0, 0], [1, 1], [1.0, 1.0])
     assert merged.content_hash != split.content_hash
     assert (merged.solve().objective, split.solve().objective) == (4, 2)
+
+
+def factors(random, mu=0.0):
+    """Noisy entries of a matrix of rank 3."""
+    left, right = random.normal(size=(40, 3)), random.normal(size=(30, 3))
+    rows, columns = random.integers(0, 40, 400), random.integers(0, 30, 400)
+    values = (left[rows] * right[columns]).sum(axis=1) + random.normal(size=400)
+    return MatrixCompletion.from_data(rows, columns, values, shape=(40, 30), rank=3, mu=mu)
+
+
+@pytest.mark.parametrize("mu", [0.0, 8.0, 15.0])
+def test_factors_are_solved_on_the_scale_that_is_asked_for(mu):
+    for seed in range(3):
+        case = factors(np.random.default_rng(seed), mu)
+        case.solve(1e-5)
+        assert case.optimum_error <= 1e-6
+
+
+def test_a_solve_that_is_refused_changes_nothing_for_another_run():
+    case, refused = factors(np.random.default_rng(0)), []
+
+    def within(checkpoint):
+        if checkpoint.epoch == 1:
+            with pytest.raises(UncertifiedOptimum):
+                hogwild.minimize(case, target=1e-250, epochs=1)
+            refused.append(checkpoint.suboptimality)
+
+    result = hogwild.minimize(case, step_size=0.02, target=0.5, epochs=60, callback=within)
+    assert refused
+    assert result.message.startswith("reached the target")
+    assert np.isfinite([checkpoint.suboptimality for checkpoint in result.history]).all()
+
+
+def test_a_looser_solve_that_fails_leaves_a_run_its_scale():
+    case = factors(np.random.default_rng(1))
+    case.solve(0.5)
+    told = case.gauge()
+    case._wanted = 0.0  # as another run may ask
+    assert np.isnan(case.suboptimality(1.0))
+    assert told(case.objective_at_zero) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e100])
+def test_factors_of_zeros_and_of_huge_values_have_an_optimum_or_say_that_they_have_none(size):
+    case = MatrixCompletion.from_data([0, 1, 2, 0, 1], [0, 1, 2, 1, 2], size * np.ones(5), rank=1)
+    if size == 0:
+        assert case.solve().objective == 0
+    else:
+        try:
+            case.solve(1e-3)
+        except UncertifiedOptimum:
+            assert np.isnan(case.suboptimality(1.0))
+
+
+@pytest.mark.parametrize("loss", LINEAR_PROBLEMS)
+@pytest.mark.parametrize("size", [1e-165, 1e-130, 1e20, 1e160])
+def test_values_too_large_or_too_small_to_be_squared_end_in_words(loss, size):
+    X, y = noisy(50, 5)
+    case = LINEAR_PROBLEMS[loss].from_data(X * size, y, l2=1.0)
+    with np.errstate(all="ignore"):
+        try:
+            case.solve(1e-3)
+            assert 1e-140 < size < 1e140
+            assert case.optimum_error <= 1e-4
+        except UncertifiedOptimum:
+            assert np.isnan(case.suboptimality(0.5))

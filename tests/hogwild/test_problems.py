@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hogwild import problems, sparsity
 from hogwild.datasets import rows as rows_module
 from hogwild.datasets.rows import looked_through
+from hogwild.optimum import UncertifiedOptimum
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
 from tests.hogwild.cases import arrays, problem
 from tests.hogwild.twins import objective_twin, sparsity_twin
@@ -47,7 +48,7 @@ def test_least_squares_without_penalty_matches_lstsq():
 
 
 def test_hinge_without_penalty_says_what_its_optimum_needs():
-    with pytest.raises(ValueError, match="l2 is 0"):
+    with pytest.raises(UncertifiedOptimum, match="l2 is 0"):
         problem("hinge").solve()
 
 

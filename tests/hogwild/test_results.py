@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hogwild
+from hogwild import optimise
 from hogwild.arguments import Limits
 from hogwild.compiling import config
-from hogwild.policies import Unguarded
+from hogwild.policies import Private, Unguarded
 from hogwild.problems import HingeSVM, LeastSquares
 from hogwild.result import Result
-from hogwild.steps import Constant
+from hogwild.steps import Constant, Shrinking
 from hogwild.training import DIVERGENCE_FACTOR, Training, bounds_of
 from hogwild.work import Report
 from tests.hogwild.cases import completion, grid_cut, problem
@@ -181,7 +183,7 @@ def told(objectives, monkeypatch=None, *, gaps=None, seconds=0.0, short=0, **lim
     case.objective_at_zero  # noqa: B018
     if gaps is not None:
         found = iter(gaps)
-        case.suboptimality = lambda objective: next(found)
+        case.gauge = lambda target: lambda objective: next(found)
     ends = itertools.count(1)
 
     def perform(segment):
@@ -242,3 +244,30 @@ def test_the_last_sound_weights_survive(bad):
     at_once = told([bad, 0.5])
     assert (at_once.status, len(at_once.history)) == ("diverged", 1)
     assert at_once.message == f"diverged at the start: its objective is {bad}"
+
+
+def test_copies_that_a_time_limit_ended_apart_are_averaged_on_one_scale() -> None:
+    """Each copy has shrunk by what its own worker has done, not by what workers do on average."""
+    case = problem("logistic", l2=1.0, examples=100)
+    step, stored = Shrinking(Constant(1.5), 2.0), np.random.default_rng(0).normal(size=(2, case.n_weights))
+    team = SimpleNamespace(weights=stored.copy(), policy=Private())
+    run = Training(case, team, 2, step, Limits(1, None, None, 1.0), 1)
+    run.updates = np.array([30, 90])
+    run._bring_to_one_scale(step, 0)
+    run._step = step.after(0, 0.6)
+    own = [step.after(0, passes).scale for passes in (0.3, 0.9)]
+    np.testing.assert_allclose(run._weights(), (stored * np.array(own)[:, None]).mean(axis=0), rtol=1e-12)
+
+
+def test_a_team_is_put_away_whatever_happens_after_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even while somebody keeps the exception, as an interactive session does."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    monkeypatch.setattr(optimise, "Training", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        hogwild.minimize(problem(), backend="hogwild_threads", workers=2)
+    assert threading.active_count() == before
+    assert kept.value is not None
