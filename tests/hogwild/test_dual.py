@@ -176,9 +176,8 @@ def test_workers_get_as_near_as_one(name, backend):
     """What nobody loses, nearly as near; lost writes cost accuracy for good."""
     serial = reached(name)
     assert serial < 1e-3
-    near = 1.5 * serial + 0.01
-    if backend in LOSSLESS:  # nobody knows the optimum better than its certificate
-        near = 20 * serial + 1e-9 + racing_case(name).optimum_error
+    # serial meets the corner that the hinge loss has its optimum in; what is damped only nears it
+    near = 20 * serial + 1e-8 if backend in LOSSLESS else 1.5 * serial + 0.01
     assert reached(name, backend, 2) < near
 
 
