@@ -249,8 +249,9 @@ class ThreadTeam(_CrewTeam):
         self._threads: list[threading.Thread] = []
         try:
             for worker, core in enumerate(cores):
-                ours, theirs = multiprocessing.Pipe()
-                self._connections.append(ours)
+                with Held():  # its sockets are closed by nobody until both are there
+                    ours, theirs = multiprocessing.Pipe()
+                    self._connections.append(ours)
                 thread = threading.Thread(
                     target=serve,
                     args=(plan, worker, theirs, self._flags, core, step),
@@ -303,8 +304,9 @@ class ProcessTeam(_CrewTeam):
         usable = usable_cores()
         try:
             for worker, core in enumerate(cores):
-                ours, theirs = multiprocessing.Pipe()
-                self._connections.append(ours)
+                with Held():  # its sockets are closed by nobody until both are there
+                    ours, theirs = multiprocessing.Pipe()
+                    self._connections.append(ours)
                 process = WorkerProcess(
                     target=_serve_process,
                     args=(handle, worker, theirs, usable, core, step),

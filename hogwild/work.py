@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hogwild.borrowed import Held
 from hogwild.cyclades import ConflictFree, agreed, run_rounds
 from hogwild.kernels import Batches, Singles, run_batches, run_examples, run_pieces
 from hogwild.policies import Private, alone, placed, retire_worker, retires
@@ -187,8 +188,11 @@ class RunQueue:
 
     def __init__(self) -> None:
         self._file: FileIO | None = None
-        with contextlib.suppress(OSError):
+        with Held(), contextlib.suppress(OSError):
             self._file = open("/proc/thread-self/schedstat", "rb", buffering=0)  # noqa: SIM115
+
+    def __del__(self) -> None:
+        self.close()  # of a team that an interrupt kept from being put away
 
     def seconds(self) -> float:
         """Return the seconds so far."""
