@@ -56,15 +56,17 @@ def test_not_one_update_is_lost(backend, features):
 )
 def test_unguarded_workers_lose_updates_where_they_meet_and_the_instrument_counts_them():
     case = counter(200_000)
-    for seed in range(10):
+    for doubling in range(11):  # a busy machine runs both workers at one moment only now and then
+        epochs = 2**doubling
+        step, sent = STEP / epochs, 200_000 * epochs
         result = hogwild.minimize(
-            case, backend="hogwild_threads", workers=2, step_size=STEP, epochs=1, seed=seed, instrument=True
+            case, backend="hogwild_threads", workers=2, step_size=step, epochs=epochs, instrument=True
         )
-        arrived = result.weights[0] / STEP
-        assert result.observations.lost_share == pytest.approx(1 - arrived / 200_000)
-        if arrived < 200_000:
+        arrived = result.weights[0] / step
+        assert result.observations.lost_share == pytest.approx(1 - arrived / sent)
+        if arrived < sent:
             return
-    pytest.fail("ten runs without one lost update")
+    pytest.fail("400 million updates, and not one of them lost")
 
 
 @pytest.mark.parametrize("backend", ["round_robin", "round_robin_processes"])
