@@ -39,7 +39,7 @@ def make_problem(name: str, backend: str) -> Any:
 
 def exists(backend: str, workers: int) -> bool:
     """Tell whether a backend can have so many workers: serial is the caller alone."""
-    return workers == 1 or hogwild.BACKENDS[backend].workers != "caller"
+    return workers == 1 or hogwild.BACKENDS[backend].team != "caller"
 
 
 def train(problem: Any, backend: str, workers: int, seed: int = 0) -> hogwild.Result:

@@ -38,8 +38,8 @@ def _fail(error: Exception) -> typer.Exit:
 @app.command("list")
 def list_experiments() -> None:
     """Name the experiments, their questions and their cost."""
-    from experiments import plan, spec
-    from experiments.machine import usable_cores
+    from experiments.design import plan, spec
+    from experiments.measure.machine import usable_cores
 
     table = Table.grid(padding=(0, 2))
     try:
@@ -71,7 +71,9 @@ def run(
     ] = False,
 ) -> None:
     """Run experiments, or what is left of them; ends with status 3 if a trial raised an exception."""
-    from experiments import journal, machine, plan, precision, runner, spec
+    from experiments.design import plan, spec
+    from experiments.judge import precision
+    from experiments.measure import journal, machine, runner
 
     directory = out or Path("results") / preset
     cores = len(machine.usable_cores())
@@ -109,7 +111,7 @@ def run(
 @app.command()
 def verify(directory: Directory) -> None:
     """Check that a run's files are whole and follow from each other; ends with status 1 if not."""
-    from experiments.verify import problems
+    from experiments.judge.verify import problems
 
     found = problems(directory)
     for problem in found:
@@ -122,7 +124,7 @@ def verify(directory: Directory) -> None:
 @app.command()
 def figures(directory: Directory) -> None:
     """Draw a run's figures from its CSVs."""
-    from experiments.figures import draw
+    from experiments.report.figures import draw
 
     for path in draw(directory):
         print(path)
@@ -131,7 +133,7 @@ def figures(directory: Directory) -> None:
 @app.command()
 def claims(directory: Directory) -> None:
     """Judge the claims on a run's CSVs, write claims.csv and show the verdicts."""
-    from experiments.claims import judge, show
+    from experiments.judge.claims import judge, show
 
     show(judge(directory))
 
@@ -145,7 +147,7 @@ def readme(
     ] = False,
 ) -> None:
     """Rewrite the results in the README from a run's CSVs."""
-    from experiments.readme import update
+    from experiments.report.readme import update
 
     update(directory, path, check=check)
 
@@ -153,7 +155,7 @@ def readme(
 @app.command()
 def paper(directory: Directory) -> None:
     """Build a run's paper.pdf."""
-    from experiments.paper import build
+    from experiments.report.paper import build
 
     print(build(directory))
 

@@ -13,10 +13,15 @@ _HOMES = {
     "Status": "hogwild.result",
     "BACKENDS": "hogwild.backends",
     "Backend": "hogwild.backends",
-    "UncertifiedOptimum": "hogwild.optimum",
-    "WorkerDied": "hogwild.teams",
+    "UncertifiedOptimum": "hogwild.problems.optimum",
+    "WorkerDied": "hogwild.teams.crew",
 }
-_MODULES = ("problems", "datasets", "steps", "sampling")
+_MODULES = {
+    "problems": "hogwild.problems",
+    "datasets": "hogwild.datasets",
+    "steps": "hogwild.engine.steps",
+    "sampling": "hogwild.engine.sampling",
+}
 __all__ = [
     "BACKENDS",
     "Backend",
@@ -32,18 +37,18 @@ __all__ = [
 if TYPE_CHECKING:
     from hogwild import datasets as datasets
     from hogwild import problems as problems
-    from hogwild import sampling as sampling
-    from hogwild import steps as steps
     from hogwild.backends import BACKENDS, Backend
+    from hogwild.engine import sampling as sampling
+    from hogwild.engine import steps as steps
     from hogwild.optimise import minimize
-    from hogwild.optimum import UncertifiedOptimum
+    from hogwild.problems.optimum import UncertifiedOptimum
     from hogwild.result import Checkpoint, Result, Status
-    from hogwild.teams import WorkerDied
+    from hogwild.teams.crew import WorkerDied
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"hogwild.{name}")
+        return importlib.import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hogwild' has no attribute {name!r}")

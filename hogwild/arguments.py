@@ -9,10 +9,10 @@ import numpy as np
 from hogwild import checks
 from hogwild.backends import Backend
 from hogwild.choice import AUTO
-from hogwild.policies import PADDING
-from hogwild.problem import Problem
-from hogwild.problems import LinearProblem
-from hogwild.work import usable_cores
+from hogwild.problems.base import Problem
+from hogwild.problems.linear import LinearProblem
+from hogwild.sharing.guards import PADDING
+from hogwild.teams.work import usable_cores
 
 UNOBSERVED = ("private", "padded", "replicated", "hot_replicated", "conflict_free")  # have no instrument
 PENALTIES = ("touched", "scaled")
@@ -37,7 +37,7 @@ def check_combination(
         raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
     if not linear and threshold != 0:
         raise ValueError(f"gradient_threshold is {threshold}; for {problem.name} it must be 0")
-    if not linear and (backend.workers == "pool" or backend.policy in ("padded", "hot_replicated")):
+    if not linear and (backend.team == "pool" or backend.policy in ("padded", "hot_replicated")):
         raise ValueError(f"backend is {backend.name!r}; it is for linear models, not for {problem.name}")
     if backend.policy == "replicated" and problem.constrained:
         raise ValueError(
@@ -50,7 +50,7 @@ def check_combination(
         raise ValueError("instrument is True; name a backend then, instead of 'auto'")
     if backend.policy == "padded" and problem.n_weights >= 2**32 // PADDING:
         raise ValueError(f"backend is {backend.name!r}; {problem.n_weights} weights cannot lie so far apart")
-    if instrument and (backend.workers == "pool" or backend.policy in UNOBSERVED):
+    if instrument and (backend.team == "pool" or backend.policy in UNOBSERVED):
         raise ValueError(f"instrument is True; the backend {backend.name!r} has no shared kernel to observe")
     if instrument and batch_size != 1:
         raise ValueError(f"instrument is True; batch_size is {batch_size} and must then be 1")
@@ -69,7 +69,7 @@ def check_dual(
     """Refuse what the method ``sdca`` is not for."""
     if not isinstance(problem, LinearProblem):
         raise ValueError(f"method is 'sdca'; it is for linear models, not for {problem.name}")
-    if backend.workers == "pool" or backend.policy == "private":
+    if backend.team == "pool" or backend.policy == "private":
         raise ValueError(f"method is 'sdca'; it is not for the backend {backend.name!r}")
     for name, given, allowed in (
         ("l2", problem.l2, problem.l2 > 0 or "above 0"),
@@ -88,7 +88,7 @@ def check_scaled(problem: Problem, backend: Backend, method: str, instrument: bo
     for name, given, allowed in (
         ("problem", problem.name, isinstance(problem, LinearProblem) or "a linear model"),
         ("method", method, method == "sgd" or "'sgd'"),
-        ("backend", backend.name, backend.workers != "pool" or "one with a compiled kernel"),
+        ("backend", backend.name, backend.team != "pool" or "one with a compiled kernel"),
         ("instrument", instrument, not instrument or "False"),
     ):
         if allowed is not True:
@@ -98,9 +98,9 @@ def check_scaled(problem: Problem, backend: Backend, method: str, instrument: bo
 def checked_workers(workers: Any, backend: Backend) -> int:
     """Return the number of workers, by default as many as the backend can use here."""
     if workers is None:
-        return 1 if backend.workers == "caller" else len(usable_cores())
+        return 1 if backend.team == "caller" else len(usable_cores())
     workers = checks.integer("workers", workers, minimum=1)
-    if backend.workers == "caller" and workers != 1:
+    if backend.team == "caller" and workers != 1:
         raise ValueError(f"workers is {workers}; the backend {backend.name!r} has exactly 1")
     return workers
 

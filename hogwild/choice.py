@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hogwild.steps import StepRule
-from hogwild.work import Plan, Segment, usable_cores
+from hogwild.engine.steps import StepRule
+from hogwild.teams.work import Plan, Segment, usable_cores
 
 AUTO = "auto"
 WORTH = 1.1  # times the speed of serial: less is within the noise of a trial, and serial is reproducible

@@ -19,23 +19,23 @@ from hogwild.arguments import (
     starting_weights,
 )
 from hogwild.backends import BACKENDS, POLICIES, TEAMS
-from hogwild.borrowed import orderly
 from hogwild.choice import AUTO, choose
-from hogwild.cyclades import ConflictFree, keep_schedule, parallel_share
-from hogwild.delays import delay_of
-from hogwild.dual import adding, dual_rows
-from hogwild.hot import HOT_WEIGHTS, hot_first
-from hogwild.instruments import instrumented, observations
-from hogwild.linear import NoPenalty, relabelled, spread
-from hogwild.policies import PADDING, Padded, laid_out
-from hogwild.problem import Problem
-from hogwild.problems import LinearProblem
-from hogwild.replicas import every, moves_of, replicated
+from hogwild.engine.delays import delay_of
+from hogwild.engine.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
+from hogwild.engine.steps import Shrinking, as_step
+from hogwild.observe.instruments import instrumented, observations
+from hogwild.problems.base import Problem
+from hogwild.problems.dual import adding, dual_rows
+from hogwild.problems.linear import LinearProblem
+from hogwild.problems.rows import NoPenalty, relabelled, spread
 from hogwild.result import Checkpoint, Result
-from hogwild.sampling import SAMPLINGS, AsStored, ShuffledBlocks, ShuffledOnce, shuffled_order
-from hogwild.steps import Shrinking, as_step
+from hogwild.sharing.guards import PADDING, Padded, laid_out
+from hogwild.sharing.hot import HOT_WEIGHTS, hot_first
+from hogwild.sharing.replicas import every, moves_of, replicated
+from hogwild.sharing.rounds import ConflictFree, keep_schedule, parallel_share
+from hogwild.teams.borrowed import orderly
+from hogwild.teams.work import Plan, block_size, plan_for, usable_cores, warm_up
 from hogwild.training import Training, bounds_of
-from hogwild.work import Plan, block_size, plan_for, usable_cores, warm_up
 
 METHODS = ("sgd", "sdca")
 DEFAULT_STEP = 0.1
@@ -78,13 +78,13 @@ def minimize(
     problem : Problem
         See `hogwild.problems`.
     method : {"sgd", "sdca"}
-        ``"sdca"`` (`hogwild.dual`) has no step size and goes on to any accuracy, but slowly in one fixed
-        order. Several workers without a guard (`hogwild_threads`, `hogwild_padded`, `hogwild_hot_replicated`
-        and theirs with processes) lose writes and end near the optimum, not at it: at suboptimalities from
-        1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need up to twice serial's epochs,
-        16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their own start, without
-        mini-batches or a threshold; not for the backends `averaging` and `pool`, nor for several workers
-        with replacement, who might move one dual variable at once.
+        ``"sdca"`` (`hogwild.problems.dual`) has no step size and goes on to any accuracy, but slowly in one
+        fixed order. Several workers without a guard (`hogwild_threads`, `hogwild_padded`,
+        `hogwild_hot_replicated` and theirs with processes) lose writes and end near the optimum, not at it:
+        at suboptimalities from 1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need up to
+        twice serial's epochs, 16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their own
+        start, without mini-batches or a threshold; not for the backends `averaging` and `pool`, nor for
+        several workers with replacement, who might move one dual variable at once.
     backend : str
         A name in `hogwild.BACKENDS`; or ``"auto"``: serial, Hogwild! threads or replicas, whichever a short
         trial before the run finds the fastest here (`Result.reason`).
@@ -227,13 +227,13 @@ def minimize(
         start = laid_out(policy, weights, workers)
         if instrument:
             policy = instrumented(policy, workers, problem.n_weights)
-        room = problem.room(batch_size)
+        room = problem.scratch_size(batch_size)
         if isinstance(policy, Padded):
             room, rows = room * PADDING, spread(record, PADDING)
         if dual and isinstance(problem, LinearProblem):  # as checked above
             rows = dual_rows(rows, problem.l2, moves_of(policy))
         plan = Plan(rows, policy, order, delay, start, workers, batch_size, block, room)
-        if BACKENDS[name].workers != "pool":
+        if BACKENDS[name].team != "pool":
             compile_seconds += warm_up(plan_for(plan, 0), rule)
         if isinstance(policy, ConflictFree) and isinstance(order, ShuffledOnce | AsStored):
             keep_schedule(rows, plan_for(plan, 0).policy, order, block, batch_size)
@@ -241,7 +241,7 @@ def minimize(
         if pin:
             available = usable_cores()
             cores[: len(available)] = available[:workers]
-        return plan, TEAMS[BACKENDS[name].workers](plan, rule, cores)
+        return plan, TEAMS[BACKENDS[name].team](plan, rule, cores)
 
     reason, team = "", None
     try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hogwild.instruments import Observations
+from hogwild.observe.instruments import Observations
 
 
 class Status(enum.StrEnum):
@@ -79,7 +79,7 @@ class Result:
         Seconds in which each worker was ready to run but had no core, nan where nobody tells (`pool`, or
         another system than Linux).
     observations : Observations or None
-        What an instrumented run saw (`hogwild.instruments`).
+        What an instrumented run saw (`hogwild.observe.instruments`).
     parallel_share : float or None
         For `cyclades`: the share of the updates that several workers could perform side by side; the first
         worker performed the others alone.

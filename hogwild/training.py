@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from hogwild.arguments import Limits
-from hogwild.borrowed import CollectorPause
-from hogwild.policies import Private, combined
-from hogwild.problem import Problem
+from hogwild.engine.steps import Shrinking, in_epoch, log_scale_at, step_at
+from hogwild.problems.base import Problem
 from hogwild.result import Checkpoint, Status
-from hogwild.steps import Shrinking, in_epoch, log_scale_at, step_at
-from hogwild.work import Segment
+from hogwild.sharing.guards import Private, combined
+from hogwild.teams.borrowed import CollectorPause
+from hogwild.teams.work import Segment
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 _SMALL_SCALE = 2.0**-20  # below it the stored weights are made the weights: they would overflow one day

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from experiments import claims
+from experiments.judge import claims
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "METHODS.md").read_text(encoding="utf-8")

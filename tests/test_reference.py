@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments import claims, plan, precision, progress, readme, spec, statistics, tables, verify
+from experiments import statistics
+from experiments.design import plan, spec
+from experiments.judge import claims, precision, tables, verify
+from experiments.measure import progress
+from experiments.report import readme
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"

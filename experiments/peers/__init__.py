@@ -21,8 +21,8 @@ import numpy as np
 from experiments.peers.factors import Stuck
 from experiments.peers.registry import LINEAR, PEERS, Options
 from hogwild.result import Checkpoint, Result, Status
+from hogwild.teams.work import pin, usable_cores
 from hogwild.training import DIVERGENCE_FACTOR
-from hogwild.work import pin, usable_cores
 
 # Ours under a second name: a pipeline that can tell these two apart measures something else than backends.
 AGAIN = {"serial_again": "serial", "hogwild_threads_again": "hogwild_threads"}

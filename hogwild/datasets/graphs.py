@@ -24,7 +24,7 @@ _LINE = "c ..., p max NODES ARCS (first), n ID s, n ID t or a SRC DST CAP"
 
 
 class Graph(NamedTuple):
-    """Edges without direction and the terminals to part, for `hogwild.graph_cuts.GraphCut`.
+    """Edges without direction and the terminals to part, for `hogwild.problems.graph_cuts.GraphCut`.
 
     Parameters
     ----------

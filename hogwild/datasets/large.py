@@ -80,7 +80,7 @@ def large_synthetic(
 
 def _kept(settings: dict[str, Any]) -> Path:
     """Return the folder of these rows, made if it is not there; remove those that nobody asked for long."""
-    from hogwild.compiling import UNUSED_CACHE_DAYS, user_cache
+    from hogwild.engine.compiling import UNUSED_CACHE_DAYS, user_cache
 
     digest = hashlib.sha256(json.dumps([settings, np.__version__]).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):  # other code may make other rows

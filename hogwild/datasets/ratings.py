@@ -40,7 +40,7 @@ _KDD = _Published((624_961, 1_000_990), 252_800_275, 1.8e-3, 3.0e-3, 50.0, 30.0,
 
 
 class Ratings(NamedTuple):
-    """Observed entries of a matrix, for `hogwild.matrix_completion.MatrixCompletion`.
+    """Observed entries of a matrix, for `hogwild.problems.matrix_completion.MatrixCompletion`.
 
     Parameters
     ----------

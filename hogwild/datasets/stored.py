@@ -19,10 +19,11 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from scipy import sparse
 
-from hogwild import checks, shared
+from hogwild import checks
 from hogwild.datasets.files import svmlight_blocks
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.rows import assembled, blocks_of, check_pointers, checked_rows, native
+from hogwild.teams import memory as shared
 
 _HEADER = "rows.json"
 _FORMAT = {"format": "hogwild rows", "version": 1}

@@ -14,7 +14,7 @@ import hogwild
 from benchmarks import completion, native, ratios, starting, training
 from hogwild.arguments import derived_seed
 from hogwild.backends import POLICIES, TEAMS
-from hogwild.sampling import ShuffledOnce, shuffled_order
+from hogwild.engine.sampling import ShuffledOnce, shuffled_order
 
 KINDS = ("track_", "time_", "timeraw_", "peakmem_")
 

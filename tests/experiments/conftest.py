@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import figures
+from experiments.report import figures
 from tests.experiments import fake_run
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.journal import ADDED, HISTORY_COLUMNS, TRIAL_COLUMNS
+from experiments.measure.journal import ADDED, HISTORY_COLUMNS, TRIAL_COLUMNS
 from experiments.peers.registry import PEERS
 
 FINGERPRINT = "0f1e2d3c4b5a6978"

@@ -9,7 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from experiments import journal, spec, tables, verify
+from experiments.design import spec
+from experiments.judge import tables, verify
+from experiments.measure import journal
 from tests.experiments import fake_run
 from tests.fuzz import Files, Reader
 

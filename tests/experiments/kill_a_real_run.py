@@ -20,8 +20,10 @@ from pathlib import Path
 
 import psutil
 
-from experiments import journal, plan, spec, verify
-from experiments.machine import usable_cores
+from experiments.design import plan, spec
+from experiments.judge import verify
+from experiments.measure import journal
+from experiments.measure.machine import usable_cores
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds for workers to notice that their run was killed

@@ -4,7 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import claims, statistics, tables
+from experiments import statistics
+from experiments.judge import claims, tables
 from tests.experiments import fake_run
 
 PARALLEL = {

@@ -7,9 +7,9 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from experiments import environment, machine, runner
 from experiments.cli import FAILED_TRIALS, app
-from experiments.execution import Outcome
+from experiments.measure import environment, machine, runner
+from experiments.measure.execution import Outcome
 
 SPEC = """
 question = "Does the command line work?"
@@ -116,11 +116,11 @@ def test_the_other_commands_hand_over_the_directory(tmp_path: Path, monkeypatch:
         vars(fake).update(functions)
         monkeypatch.setitem(sys.modules, name, fake)
 
-    module("experiments.figures", draw=lambda directory: [directory / "a.png"])
-    module("experiments.claims", judge=lambda directory: ("verdicts", directory), show=calls.append)
-    module("experiments.readme", update=lambda *given, **named: calls.append((given, named)))
-    module("experiments.verify", problems=lambda directory: ["torn"] if directory == tmp_path / "x" else [])
-    module("experiments.paper", build=lambda directory: directory / "paper.pdf")
+    module("experiments.report.figures", draw=lambda directory: [directory / "a.png"])
+    module("experiments.judge.claims", judge=lambda directory: ("verdicts", directory), show=calls.append)
+    module("experiments.report.readme", update=lambda *given, **named: calls.append((given, named)))
+    module("experiments.judge.verify", problems=lambda folder: ["torn"] if folder == tmp_path / "x" else [])
+    module("experiments.report.paper", build=lambda directory: directory / "paper.pdf")
     assert call("figures", tmp_path).stdout.replace("\n", "").endswith("a.png")
     assert call("claims", tmp_path).exit_code == 0
     assert call("readme", tmp_path, "--readme", "X.md", "--check").exit_code == 0

@@ -14,9 +14,11 @@ import pytest
 from rich.console import Console
 
 import hogwild
-from experiments import environment, execution, journal, machine, plan, runner, spec, verify, workloads
-from experiments.execution import Outcome
-from experiments.plan import Trial
+from experiments.design import plan, spec, workloads
+from experiments.design.plan import Trial
+from experiments.judge import verify
+from experiments.measure import environment, execution, journal, machine, runner
+from experiments.measure.execution import Outcome
 from hogwild.datasets import save_rows
 from tests.experiments.trials import TRIAL, WORKLOAD
 

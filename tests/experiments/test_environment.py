@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments import environment, machine
-from hogwild.compiling import config
+from experiments.measure import environment, machine
+from hogwild.engine.compiling import config
 
 KEYS = {
     "": "run preset command started_at machine spin software git fingerprint",

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-import hogwild.optimum
-import hogwild.problem
-from experiments import execution, journal, machine, plan, workloads
-from experiments.execution import Impossible
-from experiments.workloads import Workload
+import hogwild.problems.base
+import hogwild.problems.optimum
+from experiments.design import plan, workloads
+from experiments.design.workloads import Workload
+from experiments.measure import execution, journal, machine
+from experiments.measure.execution import Impossible
 from tests.experiments.trials import TRIAL, WORKLOAD
 
 
@@ -124,13 +125,13 @@ def test_a_trial_says_whether_its_optimum_is_certified(
     unsolved = execution.execute(replace(TRIAL, workload=replace(WORKLOAD, solve=False))).columns
     assert unsolved["optimum_certified"] is None
     monkeypatch.setenv("HOGWILD_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(hogwild.optimum, "MOST_VISITS", 1.0)
-    hogwild.problem._cached_optimum.cache_clear()
+    monkeypatch.setattr(hogwild.problems.optimum, "MOST_VISITS", 1.0)
+    hogwild.problems.base._cached_optimum.cache_clear()
     hard = replace(TRIAL, workload=replace(WORKLOAD, l2=0.25))
     open_ended = execution.execute(replace(hard, target=None)).columns
     with pytest.raises(Impossible, match="certified to a suboptimality of"):
         execution.execute(replace(hard, target=1e-3))
-    hogwild.problem._cached_optimum.cache_clear()
+    hogwild.problems.base._cached_optimum.cache_clear()
     assert open_ended["optimum_certified"] is False
     assert open_ended["optimum_error"] > 1e-4
     assert math.isnan(open_ended["suboptimality"])

@@ -12,8 +12,19 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from experiments import figures, tables
-from experiments.figures import concurrency, costs, curves, density, peers, replication, scale, scaling, style
+from experiments.judge import tables
+from experiments.report import figures
+from experiments.report.figures import (
+    concurrency,
+    costs,
+    curves,
+    density,
+    peers,
+    replication,
+    scale,
+    scaling,
+    style,
+)
 from tests.experiments import fake_run
 
 

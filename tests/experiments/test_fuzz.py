@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import journal, spec, tables
+from experiments.design import spec
+from experiments.judge import tables
+from experiments.measure import journal
 from tests import fuzz
 from tests.experiments.fuzzed import READERS, body_line, run_files
 

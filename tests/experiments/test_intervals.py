@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import claims, figures, paper, precision, readme, statistics, tables
+from experiments import statistics
+from experiments.judge import claims, precision, tables
+from experiments.report import figures, paper, readme
 from experiments.statistics import LEVEL, coverage, median_interval
 from tests.experiments import fake_run
 
@@ -131,7 +133,7 @@ def test_every_summary_is_of_one_value_for_each_replicate(
     run = tables.load(fake_run.write(tmp_path, replicates=1))
     for place in figures.FAMILIES.values():
         module, _, function = place.partition(":")
-        getattr(importlib.import_module(f"experiments.figures.{module}"), function)(run)
+        getattr(importlib.import_module(f"experiments.report.figures.{module}"), function)(run)
     assert len(most) > 30
     readme.lines(tmp_path)
     paper.numbers(run, none)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import journal
-from experiments.journal import JournalError
+from experiments.measure import journal
+from experiments.measure.journal import JournalError
 
 ROW = {
     "trial": "a",
@@ -167,7 +167,7 @@ def test_a_line_of_which_the_disk_took_a_part_is_taken_back(
 FILLED = """
 import resource, signal, sys
 from pathlib import Path
-from experiments import journal
+from experiments.measure import journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 directory = Path(sys.argv[1])
 room = (directory / journal.JOURNAL).stat().st_size + 100
@@ -236,7 +236,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 OWNER = """
 import sys, time
 from pathlib import Path
-from experiments import journal
+from experiments.measure import journal
 with journal.owned(Path(sys.argv[1])):
     print("mine", flush=True)
     time.sleep(600)

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import environment, journal, machine, runner, verify
-from experiments.execution import Outcome
-from experiments.plan import Trial
+from experiments.design.plan import Trial
+from experiments.judge import verify
+from experiments.measure import environment, journal, machine, runner
+from experiments.measure.execution import Outcome
 from tests.experiments.trials import TRIAL
 
 KILLS = 50

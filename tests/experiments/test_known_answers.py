@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, environment, machine, precision, runner, spec, tables
-from experiments.execution import Outcome
-from experiments.plan import Trial
+from experiments.design import spec
+from experiments.design.plan import Trial
+from experiments.judge import claims, precision, tables
+from experiments.measure import environment, machine, runner
+from experiments.measure.execution import Outcome
 from tests.experiments.test_plan import TRIAL
 
 UPDATES, NONZEROS, EPOCHS = 1_000, 5_000, 10

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import machine
-from experiments.machine import Calibration, Reading
+from experiments.measure import machine
+from experiments.measure.machine import Calibration, Reading
 
 CALM = Reading(
     at=100.0,
@@ -227,14 +227,14 @@ def test_throttling_is_read_from_either_kind_of_control_group(tmp_path: Path) ->
 
 HOLDER = """
 import os, sys, time
-from experiments.machine import Path, exclusive
+from experiments.measure.machine import Path, exclusive
 with exclusive(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(60)
 """
 PARENT = """
 import os, sys, time
-from experiments.machine import Path, exclusive
+from experiments.measure.machine import Path, exclusive
 with exclusive(Path(sys.argv[1])):
     if os.fork() == 0:
         print(os.getpid(), flush=True)
@@ -242,7 +242,7 @@ with exclusive(Path(sys.argv[1])):
 """
 LEAVER = """
 import os, sys
-from experiments.machine import Path, exclusive
+from experiments.measure.machine import Path, exclusive
 path, owner = Path(sys.argv[1]), os.getpid()
 with exclusive(path):
     child = os.fork()
@@ -268,7 +268,8 @@ def test_the_lock_refuses_others_and_is_released(tmp_path: Path) -> None:
     with machine.exclusive(path):
         with pytest.raises(machine.BusyError, match=f"process {os.getpid()} since"), machine.exclusive(path):
             pass
-        code = f"from experiments.machine import exclusive, Path\nwith exclusive(Path({str(path)!r})): pass"
+        code = "from experiments.measure.machine import exclusive, Path\n"
+        code += f"with exclusive(Path({str(path)!r})): pass"
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert f"BusyError: another run is timing on this machine: process {os.getpid()}" in other.stderr
     with machine.exclusive(path):

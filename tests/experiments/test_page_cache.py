@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import hogwild
-from experiments import execution, page_cache, plan, spec
+from experiments.design import plan, spec
+from experiments.measure import execution, page_cache
 from hogwild.datasets import large_synthetic, save_rows
 from hogwild.problems import LeastSquares
-from hogwild.shared import mapping_of
+from hogwild.teams.memory import mapping_of
 
 SPEC = """
 question = "Is it cold in there?"

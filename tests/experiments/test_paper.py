@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import claims, machine, paper, tables
+from experiments.judge import claims, tables
+from experiments.measure import machine
+from experiments.report import paper
 from tests.experiments import fake_run
 
 

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from experiments import execution, peers, plan, spec, tables, workloads
+from experiments import peers
+from experiments.design import plan, spec, workloads
+from experiments.judge import tables
+from experiments.measure import execution
 from experiments.peers import factors, registry
 from hogwild import Status, datasets, problems
 from tests.experiments import fake_run

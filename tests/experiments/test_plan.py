@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import plan, spec
-from experiments.plan import Trial
-from experiments.workloads import Workload
+from experiments.design import plan, spec
+from experiments.design.plan import Trial
+from experiments.design.workloads import Workload
 
 SMALL = """
 question = "Does it plan at all?"

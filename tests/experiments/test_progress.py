@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments import progress
-from experiments.progress import Reporter
+from experiments.measure import progress
+from experiments.measure.progress import Reporter
 from tests.experiments.test_plan import TRIAL
 
 COSTS = {"mine": 1.0, "long": 10.0}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import readme
+from experiments.report import readme
 from tests.experiments import fake_run
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import environment, journal, machine, runner
-from experiments.execution import Impossible, Outcome
-from experiments.plan import Trial
-from experiments.runner import RunError
+from experiments.design.plan import Trial
+from experiments.measure import environment, journal, machine, runner
+from experiments.measure.execution import Impossible, Outcome
+from experiments.measure.runner import RunError
 from tests.experiments.trials import TRIAL
 
 TRIALS = [replace(TRIAL, replicate=number) for number in range(4)]
@@ -277,7 +277,8 @@ def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path
 KILLED = """
 import sys, time
 from pathlib import Path
-from experiments import machine, runner
+from experiments.measure import machine
+from experiments.measure import runner
 from tests_of_the_runner import TRIALS, ok
 machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
 runner.TABLES_SHARE = 1e9

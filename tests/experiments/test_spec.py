@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import spec, statistics
+from experiments import statistics
+from experiments.design import spec
 from tests.experiments import fake_run
 
 SMALL = """

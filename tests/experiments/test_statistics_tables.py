@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import tables
+from experiments.judge import tables
 from tests.experiments import fake_run
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import journal, tables, verify
+from experiments.judge import tables, verify
+from experiments.measure import journal
 from tests.experiments import fake_run
 
 

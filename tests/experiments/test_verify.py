@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from experiments import claims, journal, paper, tables, verify
+from experiments.judge import claims, tables, verify
+from experiments.measure import journal
+from experiments.report import paper
 from tests.experiments import fake_run
 
 Rows = list[dict[str, str]]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from experiments import machine, watch
-from experiments.machine import Reading
+from experiments.measure import machine, watch
+from experiments.measure.machine import Reading
 
 GOOD = Reading(0.0, 0.3, 0.0, 0.0, 1.0, 1.0)
 BAD = GOOD._replace(spin_efficiency=0.6)

@@ -9,8 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 import hogwild
-from experiments import execution, plan, spec, workloads
-from experiments.workloads import Workload
+from experiments.design import plan, spec, workloads
+from experiments.design.workloads import Workload
+from experiments.measure import execution
 from hogwild.datasets import Dataset
 
 RATINGS = Workload(

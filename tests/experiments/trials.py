@@ -1,7 +1,7 @@
 """A small trial, to be changed at will."""
 
-from experiments.plan import Trial
-from experiments.workloads import Workload
+from experiments.design.plan import Trial
+from experiments.design.workloads import Workload
 
 WORKLOAD = Workload(
     "least_squares", 0.0, "float64", "synthetic", (("density", 0.5), ("n_examples", 60), ("n_features", 8)), 7

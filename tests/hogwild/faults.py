@@ -23,15 +23,17 @@ from typing import Any, NamedTuple
 import psutil
 
 import hogwild
-from hogwild import backends, guide_pool, teams
+from hogwild import backends
+from hogwild.teams import crew as teams
+from hogwild.teams import guide_pool
 from tests.hogwild.family import PATIENCE, footprint, left_behind, shared_memory, workers
 
 HANG_SECONDS = 60.0
 SIGNALS, WITHIN = ("kill", "pause"), ("exception", "memory")
 MOMENTS = ("start", "first epoch", "merge", "last barrier")
 EPOCHS = 4
-PROCESSES = [name for name, backend in hogwild.BACKENDS.items() if backend.workers in ("processes", "pool")]
-THREADS = [name for name, backend in hogwild.BACKENDS.items() if backend.workers == "threads"]
+PROCESSES = [name for name, backend in hogwild.BACKENDS.items() if backend.team in ("processes", "pool")]
+THREADS = [name for name, backend in hogwild.BACKENDS.items() if backend.team == "threads"]
 
 
 class Fault(NamedTuple):

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild import replicas
-from hogwild.delays import delay_of
-from hogwild.dual import adding, dual_rows
-from hogwild.hot import hot_first
-from hogwild.kernels import Singles
-from hogwild.linear import NoPenalty, relabelled
-from hogwild.policies import LINE, combined, laid_out, placed, renew, retire_worker
+from hogwild.engine.delays import delay_of
+from hogwild.engine.loops import Singles
+from hogwild.engine.sampling import SAMPLINGS
+from hogwild.engine.steps import Constant, Shrinking, in_epoch
 from hogwild.problems import LINEAR_PROBLEMS
-from hogwild.sampling import SAMPLINGS
-from hogwild.steps import Constant, Shrinking, in_epoch
+from hogwild.problems.dual import adding, dual_rows
+from hogwild.problems.rows import NoPenalty, relabelled
+from hogwild.sharing import replicas
+from hogwild.sharing.guards import LINE, combined, laid_out, placed, renew, retire_worker
+from hogwild.sharing.hot import hot_first
 
 
 def sparse_problem(name: str, popularity: str, l2: float, examples: int = 2000, features: int = 400) -> Any:

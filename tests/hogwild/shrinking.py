@@ -7,8 +7,8 @@ import numpy as np
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.sampling import SAMPLINGS, epoch_key, examples_at
-from hogwild.steps import (
+from hogwild.engine.sampling import SAMPLINGS, epoch_key, examples_at
+from hogwild.engine.steps import (
     Constant,
     ExponentialBackoff,
     InverseTime,
@@ -17,7 +17,7 @@ from tests.hogwild.twins import slope_twin
 
 STEPS = (Constant(0.05), InverseTime(0.1, 0.7), ExponentialBackoff(0.1, 0.6))
 BACKOFF = ExponentialBackoff(0.05, 0.8)
-COMPILED = [name for name, backend in hogwild.BACKENDS.items() if backend.workers != "pool"]
+COMPILED = [name for name, backend in hogwild.BACKENDS.items() if backend.team != "pool"]
 PARALLEL = [name for name in COMPILED if name != "serial"]
 
 

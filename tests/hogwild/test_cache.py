@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hogwild import compiling
-from hogwild.compiling import user_cache
+from hogwild.engine import compiling
+from hogwild.engine.compiling import user_cache
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +158,7 @@ def test_a_process_takes_its_folder_with_it(tmp_path):
     (tmp_path / "shared").chmod(0o777)
     env = os.environ | {"HOGWILD_CACHE_DIR": str(tmp_path / "shared"), "TMPDIR": str(tmp_path)}
     env |= {"NUMBA_DISABLE_JIT": "1", "PYTHONWARNINGS": "default"}
-    code = "from hogwild.compiling import user_cache\nimport numpy as np, hogwild\n"
+    code = "from hogwild.engine.compiling import user_cache\nimport numpy as np, hogwild\n"
     code += "print(user_cache(), user_cache().is_dir())\n"
     code += "print(hogwild.problems.LeastSquares.from_data(np.eye(2), [1, 2]).solve().objective < 1e-9)"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

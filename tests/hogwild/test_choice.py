@@ -8,7 +8,7 @@ import pytest
 
 import hogwild
 from hogwild import choice
-from hogwild.steps import Constant
+from hogwild.engine.steps import Constant
 from tests.hogwild.cases import grid_cut, problem
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "step_size": 0.05, "sampling": "shuffled_once", "seed": 1}

@@ -8,17 +8,23 @@ from types import SimpleNamespace
 import pytest
 
 import hogwild
-from hogwild import cyclades, delays, kernels, optimise, policies, sampling, teams, training, work
+from hogwild import optimise, training
 from hogwild.arguments import UNOBSERVED
-from hogwild.compiling import config
+from hogwild.engine import delays, sampling
+from hogwild.engine import loops as kernels
+from hogwild.engine.compiling import config
+from hogwild.engine.steps import Constant
 from hogwild.problems import LeastSquares
-from hogwild.steps import Constant
+from hogwild.sharing import guards as policies
+from hogwild.sharing import rounds as cyclades
+from hogwild.teams import crew as teams
+from hogwild.teams import work
 from tests.hogwild.cases import problem
 
 UPDATE, SECOND = 1_000, 1_000_000_000  # nanoseconds
 EVALUATION, COMPILING, SETTING_UP, CALLBACK, COLLECTION = 1_000, 300, 200, 50, 10  # seconds
 EXAMPLES, EPOCHS = 480, 3  # 480 are whole shares of 3 workers and 4 evaluations
-IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.workers in ("caller", "threads")]
+IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.team in ("caller", "threads")]
 SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in UNOBSERVED]
 
 

@@ -13,8 +13,8 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 import hogwild
-from hogwild import borrowed
-from hogwild.compiling import config
+from hogwild.engine.compiling import config
+from hogwild.teams import borrowed
 from tests.hogwild.cases import problem
 from tests.hogwild.family import footprint, left_behind
 from tests.hogwild.faults import HANG_SECONDS

@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hogwild
-from hogwild import conflicts, optimise, work
+from hogwild import optimise
 from hogwild.arguments import derived_seed
-from hogwild.delays import NoDelay
-from hogwild.kernels import run_examples
-from hogwild.policies import Unguarded
+from hogwild.engine.delays import NoDelay
+from hogwild.engine.loops import run_examples
+from hogwild.engine.sampling import SAMPLINGS, FreshPermutation, ShuffledOnce, epoch_key, examples_at
+from hogwild.engine.steps import InverseTime, in_epoch
 from hogwild.problems import LINEAR_PROBLEMS, GraphCut, LeastSquares, MatrixCompletion
-from hogwild.sampling import SAMPLINGS, FreshPermutation, ShuffledOnce, epoch_key, examples_at
-from hogwild.steps import InverseTime, in_epoch
+from hogwild.sharing import conflicts
+from hogwild.sharing.guards import Unguarded
+from hogwild.teams import work
 from tests.hogwild.cases import completion, grid_cut, problem
 from tests.hogwild.twins import schedule_twin
 

@@ -5,7 +5,7 @@ import pytest
 
 from hogwild import datasets
 from hogwild.datasets import Graph, entity_graph, load_dimacs, load_edges, voxel_image
-from hogwild.graph_cuts import GraphCut
+from hogwild.problems.graph_cuts import GraphCut
 
 
 def problem(graph: Graph) -> GraphCut:

@@ -5,7 +5,7 @@ import pytest
 
 from hogwild import datasets
 from hogwild.datasets import Ratings, jumbo_twin, kdd_twin, load_ratings, low_rank, netflix_twin
-from hogwild.matrix_completion import MatrixCompletion
+from hogwild.problems.matrix_completion import MatrixCompletion
 
 MAKERS = {
     "low_rank": lambda seed: low_rank(30, 20, 200, noise=0.1, row_exponent=1.0, seed=seed),

@@ -16,9 +16,9 @@ from scipy import sparse
 import hogwild
 from hogwild import datasets
 from hogwild.datasets import large, rows
+from hogwild.engine.sampling import SAMPLINGS
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
-from hogwild.sampling import SAMPLINGS
-from hogwild.shared import Shared, mapping_of
+from hogwild.teams.memory import Shared, mapping_of
 from tests.hogwild.cases import arrays
 
 

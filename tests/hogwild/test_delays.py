@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hogwild
-from hogwild import delays
+from hogwild.engine import delays
 from tests.hogwild.cases import problem
 
 

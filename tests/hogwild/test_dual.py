@@ -12,10 +12,11 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import entr, expit
 
 import hogwild
-from hogwild import dual, optimise, replicas
-from hogwild.compiling import compiled, config
-from hogwild.problems import LINEAR_PROBLEMS
-from hogwild.replicas import AsMade
+from hogwild import optimise
+from hogwild.engine.compiling import compiled, config
+from hogwild.problems import LINEAR_PROBLEMS, dual
+from hogwild.sharing import replicas
+from hogwild.sharing.replicas import AsMade
 from tests.hogwild.cases import completion, problem
 from tests.hogwild.lockstep import lockstep, sparse_problem
 from tests.hogwild.test_kernels import order_of
@@ -23,9 +24,9 @@ from tests.hogwild.test_kernels import order_of
 BACKENDS = [
     name
     for name, backend in hogwild.BACKENDS.items()
-    if backend.workers != "pool" and backend.policy != "private"
+    if backend.team != "pool" and backend.policy != "private"
 ]
-THREADS = [name for name in BACKENDS if hogwild.BACKENDS[name].workers == "threads"]
+THREADS = [name for name in BACKENDS if hogwild.BACKENDS[name].team == "threads"]
 # without the compiler exchanges are atomic among threads only
 LOSSLESS = [
     name

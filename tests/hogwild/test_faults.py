@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 import hogwild
-from hogwild import backends, teams
-from hogwild.compiling import config
+from hogwild import backends
+from hogwild.engine.compiling import config
+from hogwild.teams import crew as teams
 from tests.hogwild.cases import problem
 from tests.hogwild.family import footprint, left_behind, shared_memory, workers
 from tests.hogwild.faults import (

@@ -11,7 +11,7 @@ import pytest
 
 from hogwild import datasets
 from hogwild.datasets import lines
-from hogwild.shared import Shared
+from hogwild.teams.memory import Shared
 
 
 def write(path, content):

@@ -6,9 +6,9 @@ import scipy.sparse as sp
 
 from hogwild import minimize
 from hogwild.datasets import popular_first, save_rows
-from hogwild.graph_cuts import GraphCut
-from hogwild.matrix_completion import MatrixCompletion
 from hogwild.problems import LeastSquares
+from hogwild.problems.graph_cuts import GraphCut
+from hogwild.problems.matrix_completion import MatrixCompletion
 from tests.hogwild.cases import arrays
 
 

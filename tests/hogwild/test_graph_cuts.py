@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.graph_cuts import _linear_program, simplex_threshold
+from hogwild.engine.sampling import FreshPermutation, epoch_key, examples_at
 from hogwild.problems import GraphCut
-from hogwild.sampling import FreshPermutation, epoch_key, examples_at
+from hogwild.problems.graph_cuts import _linear_program, simplex_threshold
 from tests.hogwild.cases import grid_cut
 from tests.hogwild.twins import cut_twin, simplex_twin
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import hogwild
-from hogwild.hot import HOT_WEIGHTS, HotReplicated, hot_first
-from hogwild.policies import combined, laid_out, placed
+from hogwild.engine.steps import InverseTime
 from hogwild.problems import LinearProblem
-from hogwild.replicas import Multiplied, merge, moves_of, replicated
-from hogwild.shared import Shared
-from hogwild.steps import InverseTime
+from hogwild.sharing.guards import combined, laid_out, placed
+from hogwild.sharing.hot import HOT_WEIGHTS, HotReplicated, hot_first
+from hogwild.sharing.replicas import Multiplied, merge, moves_of, replicated
+from hogwild.teams.memory import Shared
 from tests.hogwild.cases import completion, problem
 
 BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.policy == "hot_replicated"]

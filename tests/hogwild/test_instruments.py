@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import hogwild
-from hogwild import instruments
-from hogwild.policies import Unguarded
+from hogwild.observe import instruments
 from hogwild.problems import HingeSVM
+from hogwild.sharing.guards import Unguarded
 from tests.hogwild.cases import completion, grid_cut, problem
 
 

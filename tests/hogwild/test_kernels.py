@@ -11,12 +11,12 @@ from numba import njit
 import hogwild
 from hogwild.arguments import derived_seed
 from hogwild.backends import POLICIES
-from hogwild.compiling import config
-from hogwild.delays import delay_of
-from hogwild.kernels import run_examples
+from hogwild.engine.compiling import config
+from hogwild.engine.delays import delay_of
+from hogwild.engine.loops import run_examples
+from hogwild.engine.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
+from hogwild.engine.steps import Constant, ExponentialBackoff, InverseTime
 from hogwild.problems import LINEAR_PROBLEMS
-from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
-from hogwild.steps import Constant, ExponentialBackoff, InverseTime
 from tests.hogwild.cases import completion, grid_cut, problem
 from tests.hogwild.twins import epoch_twin, permutation_twin
 
@@ -166,7 +166,7 @@ def test_no_update_counts_references(case, policy):
     kernel = njit(nogil=True, error_model="numpy")(run_examples.py_func)
     guard, order = POLICIES[policy](2, case), SAMPLINGS["as_stored"](0)
     record, weights = case.kernel_record(), np.zeros(case.n_weights)
-    scratch = np.empty(0, np.uint32), np.zeros(case.room(1))
+    scratch = np.empty(0, np.uint32), np.zeros(case.scratch_size(1))
     kernel(record, guard, order, delay_of(0.0), Constant(0.1), weights, 0, 0, 0, *scratch)
     (code,) = kernel.inspect_llvm().values()
     bodies = re.findall(r"^define .*?^}", code, re.DOTALL | re.MULTILINE)

@@ -6,9 +6,9 @@ import scipy.optimize
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.compiling import config
+from hogwild.engine.compiling import config
+from hogwild.engine.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from hogwild.problems import MatrixCompletion
-from hogwild.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from tests.hogwild.cases import completion
 from tests.hogwild.twins import completion_twin
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hogwild
-from hogwild.compiling import config
+from hogwild.engine.compiling import config
+from hogwild.engine.steps import Constant
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
-from hogwild.steps import Constant
-from hogwild.work import Segment, share_of
+from hogwild.teams.work import Segment, share_of
 from tests.hogwild.cases import problem
 from tests.hogwild.family import workers
 
-PARALLEL = [name for name, backend in hogwild.BACKENDS.items() if backend.workers != "caller"]
+PARALLEL = [name for name, backend in hogwild.BACKENDS.items() if backend.team != "caller"]
 
 
 def passes_at_once(backend, workers):
@@ -219,7 +219,7 @@ def test_start_weights():
 
 
 def test_pinning_restores_the_callers_cores():
-    from hogwild.work import usable_cores
+    from hogwild.teams.work import usable_cores
 
     before = usable_cores()
     hogwild.minimize(problem(), epochs=1, pin=True)

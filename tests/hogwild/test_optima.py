@@ -8,10 +8,18 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
 import hogwild
-from hogwild import optimum, problem
-from hogwild.compiling import config
-from hogwild.optimum import UncertifiedOptimum
-from hogwild.problems import LINEAR_PROBLEMS, GraphCut, HingeSVM, LeastSquares, Logistic, MatrixCompletion
+from hogwild.engine.compiling import config
+from hogwild.problems import (
+    LINEAR_PROBLEMS,
+    GraphCut,
+    HingeSVM,
+    LeastSquares,
+    Logistic,
+    MatrixCompletion,
+    optimum,
+)
+from hogwild.problems import base as problem
+from hogwild.problems.optimum import UncertifiedOptimum
 from tests.hogwild.cases import arrays
 
 

@@ -7,15 +7,15 @@ import pytest
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.compiling import config
-from hogwild.policies import Turns, placed, retire_worker, turns
+from hogwild.engine.compiling import config
 from hogwild.problems import HingeSVM, LeastSquares
+from hogwild.sharing.guards import Turns, placed, retire_worker, turns
 from tests.hogwild.cases import completion, grid_cut, problem
 
 SHARED = [
     name
     for name, backend in hogwild.BACKENDS.items()
-    if backend.workers in ("threads", "processes") and backend.policy != "private"
+    if backend.team in ("threads", "processes") and backend.policy != "private"
 ]
 # without the compiler exchanges are atomic among threads only
 COMPILED = not config.DISABLE_JIT
@@ -30,7 +30,7 @@ LOSSLESS = [
         "hot_replicated",
         "conflict_free",
     )  # replicas do not add up by design
-    and (COMPILED or hogwild.BACKENDS[name].workers == "threads")
+    and (COMPILED or hogwild.BACKENDS[name].team == "threads")
 ]
 STEP = 2.0**-20  # sums of so few of them are exact
 

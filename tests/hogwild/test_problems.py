@@ -6,11 +6,11 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hogwild import problems, sparsity
+from hogwild import problems
 from hogwild.datasets import rows as rows_module
 from hogwild.datasets.rows import looked_through
-from hogwild.optimum import UncertifiedOptimum
-from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic
+from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic, sparsity
+from hogwild.problems.optimum import UncertifiedOptimum
 from tests.hogwild.cases import arrays, problem
 from tests.hogwild.twins import objective_twin, sparsity_twin
 

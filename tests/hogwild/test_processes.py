@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import hogwild
-from hogwild.shared import Shared
+from hogwild.teams.memory import Shared
 from tests.hogwild.cases import problem
 from tests.hogwild.family import shared_memory, workers
 
@@ -104,7 +104,7 @@ def test_an_exception_in_a_worker_arrives_with_its_traceback(monkeypatch):
     def fail(*arguments):
         raise ZeroDivisionError("inside the worker")
 
-    monkeypatch.setattr("hogwild.teams.perform", fail)
+    monkeypatch.setattr("hogwild.teams.crew.perform", fail)
     with pytest.raises(RuntimeError, match=r"(?s)worker 0 failed.*inside the worker"):
         hogwild.minimize(problem(), backend="hogwild_threads", workers=1)
 

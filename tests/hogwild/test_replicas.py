@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import hogwild
-from hogwild import replicas
-from hogwild.compiling import config
-from hogwild.kernels import Batches, Singles
-from hogwild.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
-from hogwild.matrix_completion import MatrixCompletion
-from hogwild.policies import LINE, combined, laid_out, placed, renew, retire
-from hogwild.problem import Problem
-from hogwild.replicas import LONGEST, SHORTEST, Multiplied, Replicated
-from hogwild.steps import Constant
+from hogwild.engine.compiling import config
+from hogwild.engine.loops import Batches, Singles
+from hogwild.engine.steps import Constant
+from hogwild.problems.base import Problem
+from hogwild.problems.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
+from hogwild.problems.matrix_completion import MatrixCompletion
+from hogwild.sharing import replicas
+from hogwild.sharing.guards import LINE, combined, laid_out, placed, renew, retire
+from hogwild.sharing.replicas import LONGEST, SHORTEST, Multiplied, Replicated
 from tests.hogwild.cases import completion, grid_cut, problem
 
 SIZE = 12

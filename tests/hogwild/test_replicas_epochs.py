@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hogwild.compiling import config
+from hogwild.engine.compiling import config
 from tests.hogwild.cases import completion
 from tests.hogwild.lockstep import lockstep, sparse_problem
 

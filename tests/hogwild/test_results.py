@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import hogwild
 from hogwild import optimise
 from hogwild.arguments import Limits
-from hogwild.compiling import config
-from hogwild.policies import Private, Unguarded
+from hogwild.engine.compiling import config
+from hogwild.engine.steps import Constant, Shrinking
 from hogwild.problems import HingeSVM, LeastSquares
 from hogwild.result import Result
-from hogwild.steps import Constant, Shrinking
+from hogwild.sharing.guards import Private, Unguarded
+from hogwild.teams.work import Report
 from hogwild.training import DIVERGENCE_FACTOR, Training, bounds_of
-from hogwild.work import Report
 from tests.hogwild.cases import completion, grid_cut, problem
 
 if config.DISABLE_JIT:  # compiled code warns of nothing

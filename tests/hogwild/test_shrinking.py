@@ -14,23 +14,24 @@ import scipy.sparse as sp
 from numba import njit
 
 import hogwild
-from hogwild import choice, replicas
+from hogwild import choice
 from hogwild.arguments import derived_seed
-from hogwild.compiling import config
-from hogwild.delays import delay_of
-from hogwild.kernels import run_examples
-from hogwild.linear import NoPenalty
-from hogwild.policies import Private, Unguarded
-from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
-from hogwild.sampling import SAMPLINGS
-from hogwild.steps import (
+from hogwild.engine.compiling import config
+from hogwild.engine.contract import gradient_is_zero
+from hogwild.engine.delays import delay_of
+from hogwild.engine.loops import run_examples
+from hogwild.engine.sampling import SAMPLINGS
+from hogwild.engine.steps import (
     Constant,
     InverseTime,
     Shrinking,
     in_epoch,
 )
-from hogwild.updates import idle
-from hogwild.work import NEXT, Plan, plan_for, run_block, scratch_for, takes_pieces
+from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
+from hogwild.problems.rows import NoPenalty
+from hogwild.sharing import replicas
+from hogwild.sharing.guards import Private, Unguarded
+from hogwild.teams.work import NEXT, Plan, plan_for, run_block, scratch_for, takes_pieces
 from tests.hogwild.cases import completion, grid_cut, problem
 from tests.hogwild.lockstep import lockstep
 from tests.hogwild.shrinking import (
@@ -162,7 +163,15 @@ def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, bat
     record, rule = case.kernel_record()._replace(penalty=NoPenalty()), Shrinking(step, 80.0 / batch_size)
     order = SAMPLINGS["fresh_permutation"](derived_seed(1, "order"))
     plan = Plan(
-        record, Unguarded(), order, delay_of(0.0), np.zeros(9), 3, batch_size, 10, case.room(batch_size)
+        record,
+        Unguarded(),
+        order,
+        delay_of(0.0),
+        np.zeros(9),
+        3,
+        batch_size,
+        10,
+        case.scratch_size(batch_size),
     )
     flags, turns, scratch = np.zeros(NEXT + 1, np.int64), [0, 0, 0, 0, 0, 1, 2], scratch_for(plan)
     for epoch in range(2):
@@ -304,9 +313,9 @@ def test_a_content_example_writes_nothing_and_only_the_scale_moves(dtype: Any) -
     random = np.random.default_rng(2)
     case = HingeSVM.from_data(random.uniform(1, 2, (50, 6)), np.ones(50), l2=1.0, dtype=dtype)
     record, nothing = case.kernel_record(), dtype(0)
-    assert idle(record._replace(penalty=NoPenalty()), nothing)
-    assert not idle(record._replace(penalty=NoPenalty()), dtype(-1))
-    assert not idle(record, nothing)
+    assert gradient_is_zero(record._replace(penalty=NoPenalty()), nothing)
+    assert not gradient_is_zero(record._replace(penalty=NoPenalty()), dtype(-1))
+    assert not gradient_is_zero(record, nothing)
     start = random.uniform(1, 2, 6).astype(dtype)
     result = scaled(case, step_size=0.1, epochs=3, initial_weights=start)
     rule = functools.reduce(lambda rule, epoch: rule.after(epoch, epoch + 1.0), range(3), shrinking(case))

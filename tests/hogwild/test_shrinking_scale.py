@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hogwild import optimise, training
-from hogwild.steps import (
+from hogwild.engine.steps import (
     Constant,
     ExponentialBackoff,
     Fading,
@@ -21,7 +21,7 @@ from hogwild.steps import (
     scale_at,
     step_at,
 )
-from hogwild.work import Segment
+from hogwild.teams.work import Segment
 from tests.hogwild.cases import problem
 from tests.hogwild.shrinking import (
     BACKOFF,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hogwild.shared import Shared
-from hogwild.views import joined, mappable
+from hogwild.sharing.views import joined, mappable
+from hogwild.teams.memory import Shared
 
 PAGE = mmap.PAGESIZE // 8
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone can do it")

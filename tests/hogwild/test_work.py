@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 import hogwild
+from hogwild.engine.steps import Constant, ExponentialBackoff, InverseTime, step_at
 from hogwild.problems import LeastSquares
-from hogwild.steps import Constant, ExponentialBackoff, InverseTime, step_at
-from hogwild.work import Segment, paced, share_of, usable_cores
+from hogwild.teams.work import Segment, paced, share_of, usable_cores
 from tests.hogwild.cases import problem
 
 EXAMPLES = 240

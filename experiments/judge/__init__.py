@@ -1,0 +1,1 @@
+"""What it says: tables, claims, whether a run's files follow from each other."""

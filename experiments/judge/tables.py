@@ -1,0 +1,410 @@
+"""Every number that a claim, a figure, the README or the paper shows is computed here, from a run's files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from experiments import statistics
+from experiments.measure.journal import ADDED
+from experiments.peers import PEERS
+from hogwild import BACKENDS
+
+TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
+TIMED = {**TARGETS, "1e-6": 1e-6}  # shown for peers only: no SGD gets there
+# a backend in a filter: all of these, of which a ratio takes the best in each pair
+BEST = {"best_peer": tuple(PEERS), "best_own": tuple(BACKENDS)}
+DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
+STEP = ["step_rule", "step_size", "step_parameter"]
+RUN = [
+    *"method backend workers sampling".split(),
+    *STEP,
+    *"batch_size gradient_threshold gradient_delay penalty merge_every hot_weights page_cache epochs".split(),
+]
+KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
+TEXT = """
+    trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed optimum_certified
+""".split()
+FOUND = ["value", "above", "below", "disturbed"]
+# Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
+QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
+ORDER = (
+    "serial locked hogwild_threads hogwild_padded hogwild_processes replicated hogwild_hot_replicated auto "
+    "atomic aig round_robin cyclades averaging pool"
+).split()
+ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+UNITS = {
+    "seconds_per_epoch": "an epoch",
+    "updates_per_second": "updates/s",
+    "ns_per_nonzero": "ns per non-zero",
+}
+Filter = Mapping[str, Any]
+
+
+class Run(NamedTuple):
+    """The files of a run directory, with times to the targets added to the trials."""
+
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    environment: dict[str, Any]
+    precision: pd.DataFrame = pd.DataFrame()
+
+    @property
+    def cores(self) -> int:
+        """How many cores the run could use."""
+        return int(self.environment["machine"]["usable_cores"])
+
+
+def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
+    """Read trials.csv, history.csv and environment.json of a run, of some experiments or of all.
+
+    Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target;
+    ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs,
+    and the checks of the data.
+    Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing, or if the files are not those of a run.
+    """
+    try:
+        return _loaded(directory, experiments)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{directory}: its files are not those of a run ({type(error).__name__}: {str(error)[:300]}); "
+            "`python -m experiments verify` says where"
+        ) from error
+
+
+def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
+    trials = pd.read_csv(directory / "trials.csv", dtype=dict.fromkeys(TEXT, str))
+    for name, before in ADDED.items():
+        if name not in trials:
+            trials[name] = before
+    if experiments is not None:
+        trials = trials[trials["experiment"].isin(experiments)].reset_index(drop=True)
+    for name in ("disturbed", "optimum_certified"):
+        trials[name] = trials[name].fillna("")
+    tuning = trials["purpose"] == "tune"
+    tuned = tuning.groupby([trials["experiment"], trials["grid"]]).transform("any") & ~tuning
+    trials.loc[tuned, ["step_size", "step_parameter"]] = math.nan
+    history = pd.read_csv(directory / "history.csv", dtype={"trial": str})
+    history = history[history["trial"].isin(trials["trial"])]
+    environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+    precision = directory / "precision.csv"
+    # every worker of `averaging` makes whole epochs: what compares is the updates of one of them
+    trials["updates"] /= trials["workers"].where(trials["backend"] == "averaging", 1)
+    # Random sparsity differs a little between seeds: all replicates get one nominal density.
+    trials["density"] = [float(f"{value:.2g}") for value in trials["density"]]
+    trials["seconds_per_epoch"] = trials["train_seconds"] * trials["n_examples"] / trials["updates"]
+    diverged = trials["status"] == "diverged"
+    trials[QUALITY] = trials[QUALITY].astype(float).mask(diverged, math.inf)
+    known = history[["trial", "train_seconds", "updates", "suboptimality"]].dropna()
+    curves = [(trial, rows.iloc[:, 1:].to_numpy(float)) for trial, rows in groups(known, "trial")]
+    for name, target in TIMED.items():
+        for clock, unit in enumerate(("seconds", "updates")):
+            times = {trial: statistics.time_to_target(rows[:, [clock, 2]], target) for trial, rows in curves}
+            found = trials["trial"].map(times).astype(float)
+            trials[f"{unit}_to_{name}"] = found.mask(diverged & found.notna(), math.inf)
+        setup = trials["check_seconds"] + trials["setup_seconds"] - trials["compile_seconds"]
+        trials[f"seconds_to_{name}_with_setup"] = trials[f"seconds_to_{name}"] + setup
+    return Run(trials, history, environment, pd.read_csv(precision) if precision.exists() else pd.DataFrame())
+
+
+def groups(frame: pd.DataFrame, by: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Split a table by columns, sorted, empty cells included."""
+    yield from frame.groupby(by, dropna=False)
+
+
+def matching(frame: pd.DataFrame, by: list[str], key: tuple[Any, ...]) -> pd.DataFrame:
+    """Return the rows of one group."""
+    return frame[(frame[by] == list(key)).all(axis=1)]
+
+
+def rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Iterate over rows whose cells are attributes."""
+    yield from frame.itertuples()
+
+
+def select(run: Run, where: Filter) -> pd.DataFrame:
+    """Return measured trials with ``column = value`` or one of a list; ``"cores"`` is the number of cores.
+
+    Never a tuning trial: it chose a step size, and what chose is not what is reported.
+    """
+    measured = run.trials["status"].isin(["ok", "timeout", "diverged"])
+    trials = run.trials[measured & (run.trials["purpose"] != "tune")]
+    for column, wanted in where.items():
+        trials = trials[trials[column].isin(options(wanted, run.cores))]
+    return trials
+
+
+def options(wanted: Any, cores: int) -> list[Any]:
+    """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` any peer."""
+    if isinstance(wanted, str) and wanted in BEST:
+        return list(BEST[wanted])
+    values = wanted if isinstance(wanted, list) else [wanted]
+    return [cores if value == "cores" else value for value in values]
+
+
+def undisturbed(trials: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Return the undisturbed rows; where there are none all of them, and True: they are drawn hollow."""
+    clean = trials[trials["disturbed"] == ""]
+    return (trials, len(trials) > 0) if clean.empty else (clean, False)
+
+
+def summarise(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Return a row for each group: median and interval, how many values are infinite, how many diverged.
+
+    Of the undisturbed rows, where there are any; else the row is ``hollow``.
+    """
+    found = []
+    for key, group in groups(concerned(frame.dropna(subset=value), value), by):
+        kept, hollow = undisturbed(group)
+        counts = (int(np.isinf(kept[value]).sum()), int((kept["status"] == "diverged").sum()))
+        found.append((*key, *statistics.median_interval(kept[value]), *counts, hollow))
+    return pd.DataFrame(found, columns=[*by, *statistics.Interval._fields, "missed", "diverged", "hollow"])
+
+
+def ratio(
+    run: Run, value: str, numerator: Filter, denominator: Filter, where: Filter, free: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Divide a value of one kind of trial by another's, in pairs that saw the same data in the same order.
+
+    A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
+    These columns are returned, with ``value``, both sides of it (``above``, ``below``), the worse ``status``,
+    and what ``disturbed`` one of them: either where a speed is compared, a parallel one where quality is.
+    The backend ``"best_peer"`` is in each pair the peer that did best there, ``"best_own"`` the one of ours.
+    """
+    on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
+    best = "max" if kind(value) == "rate" else "min"
+    sides = []
+    for side in (numerator, denominator):
+        chosen = best if side.get("backend") in BEST else "median"
+        how = {value: chosen, "updates": "median", "disturbed": "max", "status": "first"}
+        trials = select(run, {**where, **side}).dropna(subset=value)
+        sides.append(concerned(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
+    pairs = sides[0].merge(sides[1], on=on, suffixes=("", "_below"))
+    diverged = (pairs[["status", "status_below"]] == "diverged").any(axis=1)
+    if value in QUALITY:
+        pairs = pairs[_same(pairs["updates"], pairs["updates_below"]) | diverged]
+    return pairs[on].assign(
+        value=statistics.ratio(pairs[value], pairs[f"{value}_below"]),
+        above=pairs[value],
+        below=pairs[f"{value}_below"],
+        disturbed=pairs["disturbed"].where(pairs["disturbed"] != "", pairs["disturbed_below"]),
+        status=pairs["status"].mask(diverged, "diverged"),
+    )
+
+
+def concerned(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Forget the disturbances that do not concern a value: those of the quality of one worker's result."""
+    if value not in QUALITY:
+        return trials
+    return trials.assign(disturbed=trials["disturbed"].where(trials["workers"] > 1, ""))
+
+
+def _same(updates: pd.Series, others: pd.Series) -> pd.Series:
+    return (updates / others).between(0.99, 1.01)
+
+
+def ends(pairs: pd.DataFrame, along: str) -> pd.DataFrame:
+    """Divide each group's value at the largest ``along`` by that at the smallest: what happens on the way."""
+    on = [column for column in pairs if column in KEY and column not in (along, "n_examples")]
+    found = []
+    for key, group in groups(pairs.sort_values(along), on):
+        first, last = group.iloc[0], group.iloc[-1]
+        if first[along] < last[along]:
+            change = float(statistics.ratio(last["value"], first["value"]))
+            disturbed = first["disturbed"] or last["disturbed"]
+            found.append((*key, change, last["value"], first["value"], disturbed))
+    return pd.DataFrame(found, columns=[*on, *FOUND])
+
+
+def spread(run: Run, value: str, over: list[str], where: Filter, step_range: float = 0.0) -> pd.DataFrame:
+    """Return the largest over the smallest value among trials that differ only in the columns ``over``.
+
+    With ``step_range`` (10: a tenfold range), only trials whose step sizes lie in such a range are compared;
+    of all such ranges that the trials span, the one with the smallest result counts.
+    """
+    on = [column for column in KEY if column not in over]
+    found = []
+    for key, group in groups(concerned(select(run, where).dropna(subset=value), value), on):
+        kept = group[_same(group["updates"], group["updates"].max()) | (group["status"] == "diverged")]
+        windows, sizes = [kept], kept["step_size"]
+        if step_range:
+            lows = [low for low in sizes.unique() if low * step_range <= sizes.max() * 1.01]
+            windows = [kept[(sizes / low).between(1, step_range * 1.01)] for low in lows]
+        if windows and len(kept.drop_duplicates(over)) > 1:
+            sides = [(some[value].max(), some[value].min()) for some in windows]
+            above, below = min(sides, key=lambda side: float(statistics.ratio(*side)))
+            change = float(statistics.ratio(above, below))
+            found.append((*key, change, above, below, kept["disturbed"].max()))
+    return pd.DataFrame(found, columns=[*on, *FOUND])
+
+
+def speedups(run: Run, where: Filter, *, inverse: bool = False) -> pd.DataFrame:
+    """Divide serial's time to 1e-2 by each backend's and number of workers' (``inverse``: the reverse)."""
+    serial = {"backend": "serial", "workers": 1}
+    found = [pd.DataFrame(columns=[*KEY, *FOUND, "status"])]
+    for (backend, workers), _ in groups(select(run, where), ["backend", "workers"]):
+        sides = ({"backend": backend, "workers": workers}, serial)
+        above, below = sides if inverse else sides[::-1]
+        pairs = ratio(run, "seconds_to_1e-2", above, below, where)
+        if backend != "serial" and len(pairs):
+            found.append(pairs.assign(backend=backend, workers=workers))
+    return pd.concat(found[1:], ignore_index=True) if found[1:] else found[0]
+
+
+def profile(run: Run, value: str, where: Filter) -> pd.DataFrame:
+    """Divide the median cost of each backend, with as many workers as cores, by the best one's on a workload.
+
+    Returned are the backends that have all the workloads, by ``factor``, with the ``share`` of the workloads
+    on which a backend is within that factor (Dolan and Moré 2002); a target missed is within none.
+    """
+    trials = as_many_workers_as_cores(run, select(run, where)).dropna(subset=value)
+    trials["workload"] = label(trials.drop(columns=["backend", "workers"]))
+    table = summarise(trials, ["workload", "backend"], value)
+    best = table.groupby("workload")["median"].transform("min")
+    table = table.assign(factor=statistics.ratio(table["median"], best)).sort_values("factor", kind="stable")
+    count = table["workload"].nunique()
+    places = table.groupby("backend").cumcount() + 1
+    table = table.assign(share=places / max(count, 1), workloads=count)
+    complete = table.groupby("backend")["workload"].transform("size") == count
+    return table[complete & np.isfinite(table["factor"])]
+
+
+def as_many_workers_as_cores(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep serial trials, and parallel ones with the largest number of workers that have a core each."""
+    trials = trials[trials["workers"] <= run.cores]
+    most = trials.groupby(["experiment", "grid", "backend"])["workers"].transform("max")
+    return trials[trials["workers"] == most]
+
+
+def streaming_limits(run: Run) -> dict[str, float]:
+    """Return the ns in which the memory streams a non-zero to ``one_core`` and ``all_cores``, where known."""
+    speeds = run.environment["machine"].get("streaming_bytes_per_second") or {}
+    return {
+        name: ENTRY_BYTES / speed * 1e9 for name in ("one_core", "all_cores") if (speed := speeds.get(name))
+    }
+
+
+def best_settings(trials: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Keep, within each group, the data and options with which serial is soonest at 1e-2."""
+    options = [column for column in DATA + RUN if column not in [*by, "backend", "workers"]]
+    kept = [trials.head(0)]
+    for _, group in groups(trials, by):
+        serial = group[group["backend"] == "serial"].fillna({"seconds_to_1e-2": math.inf})
+        medians = serial.groupby(options, dropna=False, as_index=False)[["seconds_to_1e-2"]].median()
+        best = medians.sort_values("seconds_to_1e-2", kind="stable").head(1)
+        kept.append(group.merge(best[options], on=options) if len(best) else group)
+    return pd.concat(kept[1:]) if kept[1:] else kept[0]
+
+
+def ordered(backends: Iterable[str]) -> list[str]:
+    """List each backend once, in the usual order."""
+    return sorted(set(backends), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def label(rows: pd.DataFrame) -> pd.Series:
+    """Name each row's workload: its experiment, and what sets it apart from the others of that experiment."""
+    columns = ["problem", "dataset", "density", *DATA[5:], *RUN, "grid", "n_examples"]
+    names = rows["experiment"].astype(str)
+    for _, group in groups(rows, "experiment"):
+        chosen: list[str] = []
+        told_apart = 1
+        for column in (column for column in columns if column in rows):
+            if (count := len(group[[*chosen, column]].drop_duplicates())) > told_apart:
+                chosen, told_apart = [*chosen, column], count
+                write = "{}, {} {:g}" if pd.api.types.is_numeric_dtype(rows[column]) else "{0}, {2}"
+                said = zip(names[group.index], group[column], strict=True)
+                texts = [write.format(name, column, value) for name, value in said]
+                names.loc[group.index] = np.array(texts, dtype=object)
+    return names.str.replace("_", " ")
+
+
+def title(problem: str, rows: pd.DataFrame) -> str:
+    """Name a panel: problem, data set and its size."""
+    per_row = rows["nonzeros"] / rows["n_examples"]
+    share = f", {per_row.iloc[0]:.0f}/row" if per_row.max() < 1.5 * per_row.min() else ""
+    unit = "weights" if problem in ("matrix_completion", "graph_cut") else "features"
+    size = f"{rows['n_features'].iloc[0]:,.0f} {unit}{share}"
+    return f"{problem}, {rows['dataset'].iloc[0]}\n{size}".replace("_", " ")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write three significant digits, one more near 1: 0.0123, 1.004, 4.20×10⁻⁵; infinity is "never"."""
+    if math.isnan(value) or math.isinf(value):
+        return "–" if math.isnan(value) else "never"
+    digits += digits > 2 and 0.99 < value < 1.01
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    if -4 < int(power) < 7:
+        return f"{value:,.{max(digits - 1 - int(power), 0)}f}" if value else "0"
+    return f"{mantissa}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def times(value: float) -> str:
+    """Write a ratio; it is infinite where the side above never got there."""
+    return "∞" if value == math.inf else number(value)
+
+
+def seconds(value: float) -> str:
+    """Write a time in the unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
+        if size <= value < math.inf:
+            return f"{number(value / size)} {unit}"
+    return number(value)
+
+
+def amount(value: str, *figures: float) -> str:
+    """Write a quantity, or its ends: "46.0 ms–1.20 s to 1e-2", "objective 0.200"."""
+    written = "–".join(dict.fromkeys(map(seconds if value.startswith("seconds") else number, figures)))
+    if value.startswith("seconds_to_"):
+        return f"{written} to {value.removeprefix('seconds_to_').replace('_', ' ')}"
+    return f"{written} {UNITS[value]}" if value in UNITS else f"{value} {written}".replace("_", " ")
+
+
+def amounts(trials: pd.DataFrame, by: list[str], value: str) -> dict[tuple[Any, ...], str]:
+    """Write the median of each group with its unit: what ratios there are relative to."""
+    table = summarise(trials, by, value)
+    keys = table[by].itertuples(index=False, name=None)
+    return {key: amount(value, median) for key, median in zip(keys, table["median"], strict=True)}
+
+
+def kind(value: str) -> statistics.Kind:
+    """Say whether a quantity is a cost, a rate, or neither: nothing that adds up over workloads."""
+    if value.startswith(("seconds_", "updates_to_", "ns_")) or value.endswith("_seconds"):
+        return "cost"
+    return "rate" if value == "updates_per_second" else "ratio"
+
+
+def interval(row: Any, write: Any = number) -> str:
+    """Write the interval of a row or an `Interval`, and what it covers where that is less than it should."""
+    level = statistics.coverage(row.n)
+    note = f", min-max, {level:.0%}" if level < statistics.LEVEL else ""
+    return f"{write(row.low)} to {write(row.high)}{note}" if row.n > 1 else "one value"
+
+
+def cores(run: Run) -> str:
+    """Write the number of cores."""
+    return f"{run.cores} core{'s' if run.cores > 1 else ''}"
+
+
+def machine(run: Run) -> str:
+    """Name the machine, its cores, and the commit with whether files had been changed since."""
+    git = run.environment.get("git") or {}
+    commit = str(git.get("commit") or "unknown")[:10] + (" (changed)" if git.get("dirty") else "")
+    return f"{run.environment['machine']['cpu_model']}, {cores(run)}, commit {commit}"
+
+
+def disturbed(trials: pd.DataFrame) -> str:
+    """Say how many trials were disturbed; empty if none was."""
+    taken = int((trials["disturbed"] != "").sum())
+    return f"{taken} of {len(trials)} trials disturbed" if taken else ""

@@ -1,0 +1,1 @@
+"""How it is run: trials, one at a time, and what they leave."""

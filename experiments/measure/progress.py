@@ -1,0 +1,85 @@
+"""How far a run is: a bar with the time left on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+import hogwild
+from experiments.design.plan import Trial
+
+PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
+
+
+class Reporter:
+    """Tells of a run's progress and of the time left.
+
+    The time left is that of the trials of each experiment: what its trials have taken so far, averaged with
+    what its spec plans for one, which counts as one trial and is scaled by what all so far took of theirs.
+    """
+
+    def __init__(
+        self, console: Console, trials: list[Trial], waiting: list[Trial], costs: Mapping[str, float]
+    ) -> None:
+        self.console, self.costs = console, costs
+        self.total, self.done = len(trials), len(trials) - len(waiting)
+        self.left = Counter(trial.experiment for trial in waiting)
+        self.took: dict[str, list[float]] = {name: [] for name in self.left}
+        self.last = self.spoke = time.monotonic()
+        columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[left]} left"))
+        columns = (*columns, MofNCompleteColumn())
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.progress.add_task("", total=self.total, completed=self.done, left="?")
+
+    def __enter__(self) -> Reporter:
+        self.progress.start()
+        if not self.console.is_terminal:
+            self._say(f"{self.total} trials, {self.done} done before")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def more(self, trials: list[Trial]) -> None:
+        """Announce further replicates."""
+        self.total += len(trials)
+        self.left.update(trial.experiment for trial in trials)
+        self._say(f"{len(trials)} more trials, for narrower intervals")
+
+    def seconds_left(self) -> float:
+        """The estimate, after at least one trial."""
+        planned = sum(self._cost(name) * len(times) for name, times in self.took.items())
+        scale = sum(map(sum, self.took.values())) / planned
+        means = {
+            name: (sum(self.took.get(name, [])) + scale * self._cost(name))
+            / (len(self.took.get(name, [])) + 1)
+            for name in self.left
+        }
+        return sum(count * means[name] for name, count in self.left.items())
+
+    def advance(self, trial: Trial, row: dict[str, Any]) -> None:
+        self.done += 1
+        now = time.monotonic()
+        self.took.setdefault(trial.experiment, []).append(now - self.last)
+        self.left[trial.experiment] -= 1
+        self.last = now
+        name = f"{trial.experiment} {trial.backend} × {trial.workers}"
+        left = f"about {self.seconds_left():.0f} s"
+        self.progress.update(self.task, advance=1, total=self.total, description=name, left=left)
+        if row["status"] == hogwild.Status.ERROR:
+            self._say(f"{name} (trial {trial.key}): {row['reason']}")
+        due = now - self.spoke > PLAIN_LINE_SECONDS or self.done == self.total
+        if due and not self.console.is_terminal:
+            self.spoke = now
+            self._say(f"{self.done}/{self.total} trials, {left} left")
+
+    def _cost(self, experiment: str) -> float:
+        return self.costs.get(experiment, 1.0)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What a reader sees: figures, the paper, the README's results."""

@@ -1,0 +1,222 @@
+"""How far an update goes, and what it leaves of all weights. ``passes`` counts epochs with their fraction."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hogwild import checks
+from hogwild.engine.compiling import abstract
+
+
+class Constant(NamedTuple):
+    """The same step for every update."""
+
+    initial: float
+
+
+class InverseTime(NamedTuple):
+    """``initial / (1 + decay * passes)``: the diminishing 1/k step (Robbins & Monro 1951).
+
+    With ``decay = 2 * l2 * initial`` it tends to ``1 / (2 * l2 * passes)``: after k updates, 1/k over the
+    strong convexity ``2 * l2 / n_examples`` that the penalty gives (Nemirovski et al. 2009, section 2.1).
+    """
+
+    initial: float
+    decay: float = 1.0
+
+
+class ExponentialBackoff(NamedTuple):
+    """``initial * factor**epoch``: multiplied at the end of each epoch (Niu et al. 2011, section 7)."""
+
+    initial: float
+    factor: float = 0.9
+
+
+StepSize = Constant | InverseTime | ExponentialBackoff
+
+
+class Hyperbola(NamedTuple):
+    """``initial / (offset + slope * passes)``: `InverseTime` for kernels, whatever the pace of time."""
+
+    initial: float
+    offset: float
+    slope: float
+
+
+class Shrinking(NamedTuple):
+    """A step-size rule whose updates also shrink all weights by a common factor, the penalty ``l2 ‖w‖²``.
+
+    An update with step γ multiplies all weights by ``exp(-2 l2 γ / n_examples)``: to first order, a step
+    along the penalty's gradient. What is stored are weights v without these factors, and a scale s: ``w =
+    s v``, so that an update touches the coordinates of its example alone (Shalev-Shwartz et al. 2011,
+    Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of the
+    position in the epoch, so that workers need not share it, as long as they are at about the same one
+    (`hogwild.engine.loops.run_pieces`).
+    """
+
+    step: StepSize
+    strength: float  # 2 l2
+    since: float = 0.0  # passes at which the logarithm of the scale is known
+    logarithm: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """s, at the time at which it is known."""
+        return math.exp(self.logarithm)
+
+    def after(self, epoch: int, passes: float) -> "Shrinking":
+        """Return the rule that knows the scale after so many passes, within an epoch or at its end."""
+        rule = _fading(self, epoch)
+        return self._replace(since=passes, logarithm=float(log_scale_at(rule, passes)))
+
+
+class Fading(NamedTuple):
+    """`Shrinking` for kernels: the logarithm of the scale is ``start - power * elapsed(step, passes)``."""
+
+    step: Constant | Hyperbola
+    start: float
+    power: float
+
+
+_STEADY = 1e-12  # a decay below it: 1 + decay would lose most of its digits
+StepRule = StepSize | Shrinking
+KernelStep = Constant | Hyperbola | Fading
+
+
+@abstract
+def step_at(step: Any, passes: Any) -> Any:
+    """Return the step size after a number of passes over the data."""
+
+
+@step_at.of(Constant)
+def _(step, passes):
+    return step.initial
+
+
+@step_at.of(Hyperbola)
+def _(step, passes):
+    return step.initial / (step.offset + step.slope * passes)
+
+
+@step_at.of(Fading)
+def _(step, passes):
+    return step_at(step.step, passes)
+
+
+@abstract
+def elapsed(step: Any, passes: Any) -> Any:
+    """Return what, but for a factor and a constant, is the integral of the step size over the passes."""
+
+
+@elapsed.of(Constant)
+def _(step, passes):
+    return passes
+
+
+@elapsed.of(Hyperbola)
+def _(step, passes):
+    return np.log(step.offset + step.slope * passes)
+
+
+@abstract
+def scale_at(step: Any, passes: Any) -> Any:
+    """Return what the stored weights are to be multiplied with, after a number of passes over the data."""
+
+
+@scale_at.of(Constant, Hyperbola)
+def _(step, passes):
+    return 1.0
+
+
+@scale_at.of(Fading)
+def _(step, passes):
+    return np.exp(log_scale_at(step, passes))
+
+
+@abstract
+def log_scale_at(step: Any, passes: Any) -> Any:
+    """Return the logarithm of `scale_at`."""
+
+
+@log_scale_at.of(Constant, Hyperbola)
+def _(step, passes):
+    return 0.0
+
+
+@log_scale_at.of(Fading)
+def _(step, passes):
+    return step.start - step.power * elapsed(step.step, passes)
+
+
+@abstract
+def restarted(step: Any, passes: Any, logarithm: Any) -> Any:
+    """Return the same rule with the scale that has this logarithm after a number of passes."""
+
+
+@restarted.of(Constant, Hyperbola)
+def _(step, passes, logarithm):
+    return step
+
+
+@restarted.of(Fading)
+def _(step, passes, logarithm):
+    return Fading(step.step, logarithm + step.power * elapsed(step.step, passes), step.power)
+
+
+def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> KernelStep:
+    """Return the rule that holds within an epoch, so that kernels know two rules only.
+
+    Parameters
+    ----------
+    step : Constant, InverseTime, ExponentialBackoff or Shrinking
+    epoch : int
+        Number of finished epochs.
+    pace : int
+        How fast time passes: several workers have done that many updates when one of them has done one. A
+        rule that shrinks weights knows one pace alone.
+    ahead : float
+        By how many passes time is ahead of ``pace`` times the passes that a kernel counts.
+    """
+    if isinstance(step, Shrinking):
+        return _fading(step, epoch)
+    return _plain(step, epoch, pace, ahead)
+
+
+def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | Hyperbola:
+    if isinstance(step, InverseTime):
+        return Hyperbola(step.initial, 1.0 + step.decay * ahead, step.decay * pace)
+    return Constant(step.initial * getattr(step, "factor", 1.0) ** epoch)
+
+
+def _fading(step: Shrinking, epoch: int) -> Fading:
+    if isinstance(step.step, InverseTime) and step.step.decay < _STEADY:
+        step = step._replace(step=Constant(step.step.initial))
+    rule = _plain(step.step, epoch, 1, 0.0)
+    if isinstance(step.step, InverseTime):  # elapsed: log(1 + decay * time)
+        power = step.strength * step.step.initial / step.step.decay
+        return Fading(rule, step.logarithm + power * math.log1p(step.step.decay * step.since), power)
+    power = step.strength * rule.initial
+    return Fading(rule, step.logarithm + power * step.since, power)
+
+
+def as_step(given: Any) -> StepSize:
+    """Return a step-size record with float fields for a number or a record, checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or if a field is not a positive finite number (a back-off factor must also be at
+        most 1).
+    """
+    if isinstance(given, StepSize):
+        fields = zip(given._fields, given, strict=True)
+        step: StepSize = type(given)(*(checks.positive(f"step_size.{name}", value) for name, value in fields))
+    elif isinstance(given, tuple | str | type(None)):
+        allowed = "a positive number, or Constant, InverseTime or ExponentialBackoff of hogwild.steps"
+        raise TypeError(f"step_size is {given!r}; it must be {allowed}")
+    else:
+        step = Constant(checks.positive("step_size", given))
+    if isinstance(step, ExponentialBackoff) and step.factor > 1:
+        raise ValueError(f"step_size.factor is {step.factor!r}; it must be a number in (0, 1]")
+    return step

@@ -1,0 +1,1 @@
+"""How workers meet the weights: guards and schedules."""

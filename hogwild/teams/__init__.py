@@ -1,0 +1,1 @@
+"""Who runs the updates, and the memory that workers share."""
