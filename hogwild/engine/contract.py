@@ -1,7 +1,7 @@
 """What the loops ask of a problem's record and of a guard.
 
-A problem has a body for each function that is asked of it. A guard has bodies for those points of an update at
-which it acts; elsewhere the default does nothing, and costs nothing.
+A problem has a body for each function that is asked of it. A guard has bodies for those points of an
+update at which it acts; elsewhere the default does nothing, and costs nothing.
 """
 
 from typing import Any

@@ -61,7 +61,7 @@ def test_no_problem_and_no_backend_is_forgotten():
     assert set(training.PROBLEMS) == set(hogwild.problems.LINEAR_PROBLEMS)
     measured = [hogwild.BACKENDS[name] for name in training.BACKENDS]
     assert {backend.policy for backend in measured} == set(POLICIES) - {"private"}
-    assert {backend.workers for backend in measured} == set(TEAMS)
+    assert {backend.team for backend in measured} == set(TEAMS)
 
 
 def test_training_measures_every_cell():

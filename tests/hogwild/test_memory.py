@@ -118,4 +118,4 @@ def test_shuffling_once_is_the_copy_that_it_says(run):
 
 
 def test_every_team_is_measured():
-    assert {hogwild.BACKENDS[name].workers for name in BACKENDS} == {"caller", "threads", "processes"}
+    assert {hogwild.BACKENDS[name].team for name in BACKENDS} == {"caller", "threads", "processes"}
