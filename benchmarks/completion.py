@@ -45,7 +45,7 @@ def ours(problem: Any, weights: np.ndarray) -> hogwild.Result:
         step_size=STEP,
         epochs=EPOCHS,
         initial_weights=weights,
-        pin=True,
+        observe=hogwild.Observe(pin=True),
     )
 
 

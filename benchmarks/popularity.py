@@ -28,7 +28,7 @@ def train_seconds(problem: Any, backend: str) -> float:
         sampling="as_stored",
         step_size=STEP,
         epochs=EPOCHS,
-        pin=True,
+        observe=hogwild.Observe(pin=True),
     )
     return result.train_seconds
 

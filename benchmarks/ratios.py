@@ -47,7 +47,7 @@ def ours(problem: Any, backend: str = "serial", penalty: str = "touched") -> flo
         penalty=penalty,
         step_size=STEP,
         epochs=EPOCHS,
-        pin=True,
+        observe=hogwild.Observe(pin=True),
     )
     return result.train_seconds / EPOCHS
 

@@ -13,6 +13,8 @@ _HOMES = {
     "Status": "hogwild.result",
     "BACKENDS": "hogwild.backends",
     "Backend": "hogwild.backends",
+    "Observe": "hogwild.observe.conditions",
+    "backend": "hogwild.backends",
     "UncertifiedOptimum": "hogwild.problems.optimum",
     "WorkerDied": "hogwild.teams.crew",
 }
@@ -26,10 +28,12 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Checkpoint",
+    "Observe",
     "Result",
     "Status",
     "UncertifiedOptimum",
     "WorkerDied",
+    "backend",
     "minimize",
     *_MODULES,
 ]
@@ -37,9 +41,10 @@ __all__ = [
 if TYPE_CHECKING:
     from hogwild import datasets as datasets
     from hogwild import problems as problems
-    from hogwild.backends import BACKENDS, Backend
+    from hogwild.backends import BACKENDS, Backend, backend
     from hogwild.engine import sampling as sampling
     from hogwild.engine import steps as steps
+    from hogwild.observe.conditions import Observe
     from hogwild.optimise import minimize
     from hogwild.problems.optimum import UncertifiedOptimum
     from hogwild.result import Checkpoint, Result, Status

@@ -1,57 +1,20 @@
-"""The backends: named pairs of workers and policy. A new pair is one line here."""
+"""The backends: named triples of a team, a schedule and a guard. A new one is one entry here."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hogwild.sharing.guards import atomic, global_lock, padded, private, turns, unguarded, variable_locks
-from hogwild.sharing.replicas import replicated
-from hogwild.sharing.rounds import conflict_free
-from hogwild.teams.crew import CallerTeam, ProcessTeam, ThreadTeam
+from hogwild import checks
+from hogwild.sharing.guards import Atomic, GlobalLock, Turns, Unguarded, VariableLocks, traits_of
+from hogwild.sharing.hot import Hot
+from hogwild.sharing.private import Private
+from hogwild.sharing.replicas import Replicas
+from hogwild.sharing.rounds import Rounds
+from hogwild.sharing.schedule import Schedule
+from hogwild.sharing.shares import Padded, Shares
+from hogwild.teams.caller import CallerTeam
 from hogwild.teams.guide_pool import PoolTeam
-
-
-class Backend(NamedTuple):
-    """Who runs the updates, and how they meet the shared weights.
-
-    Attributes
-    ----------
-    name : str
-    team : str
-        A key of `TEAMS`.
-    policy : str
-        A key of `POLICIES`.
-    reproducibility : str
-        ``"identical"``: the same bits from the same seed; ``"statistical"``: real races, a distribution of
-        results.
-    title : str
-        For figures and tables.
-    description : str
-    """
-
-    name: str
-    team: str
-    policy: str
-    reproducibility: str
-    title: str
-    description: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The names of the options that it has beside those of every backend."""
-        return {"replicated": ("merge_every",), "hot_replicated": ("merge_every", "hot_weights")}.get(
-            self.policy, ()
-        )
-
-    @property
-    def alone(self) -> bool:
-        """Whether it has exactly one worker."""
-        return self.team == "caller"
-
-    @property
-    def whole_runs(self) -> bool:
-        """Whether each worker makes every epoch as a whole, on weights of its own."""
-        return self.policy == "private"
-
+from hogwild.teams.processes import ProcessTeam
+from hogwild.teams.threads import ThreadTeam
 
 TEAMS: dict[str, Any] = {
     "caller": CallerTeam,
@@ -59,159 +22,148 @@ TEAMS: dict[str, Any] = {
     "processes": ProcessTeam,
     "pool": PoolTeam,
 }
-# name -> maker of the policy for so many workers on a problem
-POLICIES: dict[str, Callable[[int, Any], Any]] = {
-    "unguarded": unguarded,
-    "padded": padded,
-    "atomic": atomic,
-    "global_lock": global_lock,
-    "variable_locks": variable_locks,
-    "turns": turns,
-    "private": private,
-    "replicated": replicated,
-    "hot_replicated": replicated,  # of all weights: `minimize` takes the hot ones of it
-    "conflict_free": conflict_free,
-}
-_EXACT, _RACY = "identical", "statistical"
-_ROWS = (
-    ("serial", "caller", "unguarded", _EXACT, "serial", "one worker, the caller itself"),
-    ("locked", "threads", "global_lock", _RACY, "locked", "threads; one lock around read, compute and write"),
-    (
-        "aig",
-        "threads",
-        "variable_locks",
-        _RACY,
-        "AIG (locks per variable)",
-        "threads; a lock for each variable, around the writes",
-    ),
-    (
-        "round_robin",
-        "threads",
-        "turns",
-        _RACY,
-        "RR (turns)",
-        "threads that write in a fixed order, one after another",
-    ),
-    ("atomic", "threads", "atomic", _RACY, "atomic adds", "threads; an atomic add for each component"),
-    (
-        "hogwild_threads",
-        "threads",
-        "unguarded",
-        _RACY,
-        "Hogwild! threads",
-        "threads that share the weights without a lock",
-    ),
-    (
-        "hogwild_padded",
-        "threads",
-        "padded",
-        _RACY,
-        "Hogwild! threads, padded",
-        "the same, with a cache line for each weight",
-    ),
-    (
-        "replicated",
-        "threads",
-        "replicated",
-        _RACY,
-        "replicas",
-        "threads with replicas of the weights, merged every so many updates",
-    ),
-    (
-        "hogwild_hot_replicated",
-        "threads",
-        "hot_replicated",
-        _RACY,
-        "hot replicas, cold shared",
-        "threads with replicas of the popular weights alone; the others shared without a lock",
-    ),
-    (
-        "cyclades",
-        "threads",
-        "conflict_free",
-        _EXACT,
-        "CYCLADES",
-        "threads that perform updates without a conflict",
-    ),
-    (
-        "averaging",
-        "threads",
-        "private",
-        _EXACT,
-        "averaging",
-        "a whole run in each thread, averaged when evaluated",
-    ),
-    (
-        "locked_processes",
-        "processes",
-        "global_lock",
-        _RACY,
-        "locked, processes",
-        "the same as locked, with processes",
-    ),
-    (
-        "aig_processes",
-        "processes",
-        "variable_locks",
-        _RACY,
-        "AIG (locks per variable), processes",
-        "the same as aig, with processes",
-    ),
-    (
-        "round_robin_processes",
-        "processes",
-        "turns",
-        _RACY,
-        "RR (turns), processes",
-        "the same as round_robin, with processes",
-    ),
-    (
-        "atomic_processes",
-        "processes",
-        "atomic",
-        _RACY,
-        "atomic adds, processes",
-        "the same as atomic, with processes",
-    ),
-    (
-        "replicated_processes",
-        "processes",
-        "replicated",
-        _RACY,
-        "replicas, processes",
-        "the same as replicated, with processes",
-    ),
-    (
-        "hogwild_hot_replicated_processes",
-        "processes",
-        "hot_replicated",
-        _RACY,
-        "hot replicas, cold shared, processes",
-        "the same as hogwild_hot_replicated, with processes",
-    ),
-    (
-        "cyclades_processes",
-        "processes",
-        "conflict_free",
-        _EXACT,
-        "CYCLADES, processes",
-        "the same as cyclades, with processes",
-    ),
-    (
-        "hogwild_processes",
-        "processes",
-        "unguarded",
-        _RACY,
-        "Hogwild! processes",
-        "processes on shared memory without a lock",
-    ),
-    (
-        "pool",
-        "pool",
-        "unguarded",
-        _RACY,
-        "pool (guide)",
-        "the tutorial's scheme: tasks through a Pool, in NumPy",
-    ),
+IDENTICAL, STATISTICAL = "identical", "statistical"
+
+
+class Backend(NamedTuple):
+    """Who runs the updates, which of them on which memory, and what happens inside one of them.
+
+    Attributes
+    ----------
+    name : str
+    title : str
+        For figures and tables.
+    team : str
+        A key of `TEAMS`.
+    schedule : Schedule
+        With its options.
+    guard : type
+        Of record, of `hogwild.sharing.guards`.
+    reproducibility : str
+        ``"identical"``: the same bits from the same seed; ``"statistical"``: real races, a distribution of
+        results.
+    description : str
+    """
+
+    name: str
+    title: str
+    team: str
+    schedule: Schedule
+    guard: type
+    reproducibility: str
+    description: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of its options: see `backend`."""
+        return tuple(self.schedule.options())
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has exactly one worker."""
+        return self.team == "caller"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether its workers run the compiled loop that all but the tutorial's pool share."""
+        return self.team != "pool"
+
+    @property
+    def whole_runs(self) -> bool:
+        """Whether each worker makes every epoch as a whole, on weights of its own."""
+        return self.schedule.whole_runs
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every change of a weight arrives."""
+        return self.compiled and self.schedule.lossless and traits_of(self.guard).lossless
+
+    @property
+    def serial_alone(self) -> bool:
+        """Whether a single worker computes the bits of `serial`."""
+        return self.compiled and self.schedule.serial_alone and traits_of(self.guard).serial_alone
+
+    @property
+    def observable(self) -> bool:
+        """Whether an instrument can watch it."""
+        return self.compiled and self.schedule.observable and traits_of(self.guard).observable
+
+
+def _both(
+    name: str,
+    title: str,
+    schedule: Schedule,
+    guard: type,
+    description: str,
+    *,
+    exact: bool = False,
+) -> list[Backend]:
+    """Return a backend with threads, and the same with processes."""
+    how = (schedule, guard, IDENTICAL if exact else STATISTICAL)
+    threads = Backend(name, title, "threads", *how, f"threads {description}")
+    other = f"{name.removesuffix('_threads')}_processes"
+    title = title.replace("threads", "processes") if "threads" in title else f"{title}, processes"
+    return [threads, Backend(other, title, "processes", *how, f"the same as {name}, with processes")]
+
+
+_SERIAL = Backend(
+    *("serial", "serial", "caller", Shares(), Unguarded, IDENTICAL), "one worker, the caller itself"
 )
-BACKENDS: dict[str, Backend] = {name: Backend(name, *rest) for name, *rest in _ROWS}
+_POOL = Backend(
+    *("pool", "pool (guide)", "pool", Shares(), Unguarded, STATISTICAL),
+    "the tutorial's scheme: tasks through a Pool, in NumPy",
+)
+_PADDED = Backend(
+    *("hogwild_padded", "Hogwild! threads, padded", "threads", Padded(), Unguarded, STATISTICAL),
+    "the same, with a cache line for each weight",
+)
+_AVERAGING = Backend(
+    *("averaging", "averaging", "threads", Private(), Unguarded, IDENTICAL),
+    "a whole run in each thread, averaged when evaluated",
+)
+_PAIRS = (
+    _both("locked", "locked", Shares(), GlobalLock, "with one lock around read, compute and write"),
+    _both("hogwild_threads", "Hogwild! threads", Shares(), Unguarded, "that share the weights unguarded"),
+    _both("replicated", "replicas", Replicas(), Unguarded, "with replicas, merged every so many updates"),
+    _both(
+        *("hogwild_hot_replicated", "hot replicas, cold shared", Hot(), Unguarded),
+        "with replicas of the popular weights alone; the others shared unguarded",
+    ),
+    _both("atomic", "atomic adds", Shares(), Atomic, "with an atomic add for each component"),
+    _both("aig", "AIG (locks per variable)", Shares(), VariableLocks, "with a lock for each variable"),
+    _both("round_robin", "RR (turns)", Shares(), Turns, "that write strictly in turn"),
+    _both("cyclades", "CYCLADES", Rounds(), Unguarded, "whose updates never conflict", exact=True),
+)
+_THREADS, _PROCESSES = zip(*_PAIRS, strict=True)
+BACKENDS: dict[str, Backend] = {
+    each.name: each for each in (_SERIAL, *_THREADS, _PADDED, _AVERAGING, *_PROCESSES, _POOL)
+}
+
+
+def backend(name: str, **options: Any) -> Backend:
+    """Return a backend with options of its own, for `hogwild.minimize`.
+
+    Parameters
+    ----------
+    name : str
+        A name in `BACKENDS`.
+    merge_every : int, optional
+        For the backends that have replicas: a worker's updates from one merge of its replica to the next. By
+        default as many as make merging a twentieth of the work, within limits.
+    hot_weights : int, optional
+        For the backends that replicate the most popular weights alone: how many. By default 16,384. Rounded
+        up to whole pages of memory, or all if there are no more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the option, what was given and what is allowed.
+    """
+    chosen = BACKENDS[checks.choice("backend", name, BACKENDS)]
+    for option, value in options.items():
+        if option not in chosen.options:
+            allowed = ", ".join(chosen.options) or "none"
+            raise ValueError(f"{option} is {value!r}; the backend {name!r} has other options: {allowed}")
+        if value is not None:
+            checks.integer(option, value, minimum=1)
+    return chosen._replace(schedule=replace(chosen.schedule, **options)) if options else chosen

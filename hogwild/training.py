@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hogwild.arguments import Limits
-from hogwild.engine.steps import Shrinking, in_epoch, log_scale_at, step_at
-from hogwild.problems.base import Problem
+from hogwild.assembly import Setup
+from hogwild.engine.steps import WeightDecay, in_epoch, log_scale_at, step_at
 from hogwild.result import Checkpoint, Status
-from hogwild.sharing.guards import Private, combined
+from hogwild.sharing.schedule import Segment
 from hogwild.teams.borrowed import CollectorPause
-from hogwild.teams.work import Segment
+from hogwild.teams.crew import Team
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
 _SMALL_SCALE = 2.0**-20  # below it the stored weights are made the weights: they would overflow one day
@@ -24,12 +23,11 @@ _MOST_SHRINKAGE = 20.0  # logarithm of a factor that workers may apply before th
 class Training:
     """The state of a run between segments."""
 
-    def __init__(
-        self, problem: Problem, team: Any, workers: int, step: Any, limits: Limits, batch_size: int
-    ) -> None:
-        self._problem, self._team, self._step, self._limits = problem, team, step, limits
-        self._suboptimality = problem.gauge(limits.target)
-        self._batch_size = batch_size
+    def __init__(self, setup: Setup, team: Team, workers: int) -> None:
+        given = setup.given
+        self._problem, self._team, self._step, self._limits = given.problem, team, setup.step, given.limits
+        self._suboptimality = given.problem.gauge(given.limits.target)
+        self._batch_size = given.batch_size
         self.history: list[Checkpoint] = []
         self.status, self.message = Status.OK, "all epochs done"
         self.weights: np.ndarray  # of the last checkpoint, or of the last sound one
@@ -63,7 +61,7 @@ class Training:
 
     def _stops(self, epoch: int, first: int, last: int) -> list[int]:
         """Return the positions between which no more than `_MOST_SHRINKAGE` is to be expected."""
-        if not isinstance(self._step, Shrinking):
+        if not isinstance(self._step, WeightDecay):
             return [first, last]
         passes = first / self._problem.n_examples, (last - first) / self._problem.n_examples
         rate = step_at(in_epoch(self._step, epoch), epoch + passes[0])  # which does not grow
@@ -73,7 +71,7 @@ class Training:
     def _train(self, epoch: int, first: int, last: int) -> None:
         left = self._limits.time_limit - self._train_seconds
         began, step = time.perf_counter(), self._step
-        if isinstance(step, Shrinking) and step.scale < _SMALL_SCALE:
+        if isinstance(step, WeightDecay) and step.scale < _SMALL_SCALE:
             with np.errstate(invalid="ignore"):  # what has exploded
                 self._team.weights[...] *= step.scale
             self._step = step._replace(logarithm=0.0)
@@ -85,12 +83,12 @@ class Training:
         )
         self.cpu_seconds += [report.cpu_seconds for report in reports]
         self.starved_seconds += [report.starved_seconds for report in reports]
-        if isinstance(self._step, Shrinking):
-            if isinstance(self._team.policy, Private):
+        if isinstance(self._step, WeightDecay):
+            if self._team.schedule.whole_runs:
                 self._bring_to_one_scale(self._step, epoch)
             self._step = self._step.after(epoch, self._passes)
 
-    def _bring_to_one_scale(self, step: Shrinking, epoch: int) -> None:
+    def _bring_to_one_scale(self, step: WeightDecay, epoch: int) -> None:
         """Give copies of workers that a time limit has ended at different updates the scale of their mean."""
         rule, own = in_epoch(step, epoch), self.updates / self._problem.n_examples
         apart = [log_scale_at(rule, passes) - log_scale_at(rule, self._passes) for passes in own]
@@ -105,13 +103,13 @@ class Training:
     @property
     def _copies(self) -> int:
         """How many times each example is visited in an epoch."""
-        return len(self._team.weights) if isinstance(self._team.policy, Private) else 1
+        return len(self._team.weights) if self._team.schedule.whole_runs else 1
 
     def _weights(self) -> np.ndarray:
         """Return the weights that count, while the workers are at rest and nobody races with it."""
         with np.errstate(over="ignore", invalid="ignore"):  # what has exploded
-            weights = np.array(combined(self._team.policy, self._team.weights))
-            if isinstance(self._step, Shrinking):
+            weights = np.array(self._team.schedule.combine(self._team.weights))
+            if isinstance(self._step, WeightDecay):
                 weights *= weights.dtype.type(self._step.scale)
             return self._problem.settle(weights)
 

@@ -1,11 +1,11 @@
 """The machine instructions that kernels need beyond numba: atomics, pause, prefetch, yield.
 
-Each is a Python function with a compiled twin. Shared weights are read and written with *relaxed* atomics:
-they cost nothing on a 64-bit machine, but keep the compiler from holding a shared cell in a register, where a
-whole loop of updates would be lost.
+Each is a Python function with a compiled twin. A cell is an element of an array, or a named field of one
+(`hogwild.engine.cells`). Shared weights are read and written with *relaxed* atomics: they cost nothing on a
+64-bit machine, but keep the compiler from holding a shared cell in a register, where a whole loop of updates
+would be lost.
 """
 
-import inspect
 import platform
 import threading
 import time
@@ -19,25 +19,27 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, type_callable
 
 CACHE_LINE = 64
-# beyond this a waiting worker gives its core away: four workers on two cores must not wait for each other
-SPINS_BEFORE_YIELD = 50
 _interpreter_lock = threading.Lock()  # makes the read-modify-write twins atomic among Python threads
 
 
-def _element(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+def _cell_type(array: Any, field: Any) -> Any:
+    """Return the type of a cell; None if a field's name is not known when the caller is compiled."""
+    if field is None:
+        return None if isinstance(array.dtype, types.Record) else array.dtype
+    return array.dtype.typeof(field.literal_value) if isinstance(field, types.StringLiteral) else None
+
+
+def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, field: Any = None) -> Any:
+    array_type = signature.args[0]
+    array = context.make_array(array_type)(context, builder, arguments[0])
     index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    return cgutils.get_item_pointer(
-        context, builder, signature.args[0], array, [index], wraparound=False, boundscheck=False
+    pointer = cgutils.get_item_pointer(
+        context, builder, array_type, array, [index], wraparound=False, boundscheck=False
     )
-
-
-def _value(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    return context.cast(builder, arguments[2], signature.args[2], signature.args[0].dtype)
-
-
-def _size(signature: Any) -> int:
-    return signature.args[0].dtype.bitwidth // 8
+    if field is None:
+        return pointer
+    kind, offset = _cell_type(array_type, field), array_type.dtype.offset(field.literal_value)
+    return cgutils.get_record_member(builder, pointer, offset, context.get_data_type(kind))
 
 
 def _twin(python: Callable[..., Any], typer: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,83 +47,103 @@ def _twin(python: Callable[..., Any], typer: Callable[..., Any]) -> Callable[...
 
     def register(emit: Callable[..., Any]) -> Callable[..., Any]:
         type_callable(python)(lambda context: typer)
-        lower_builtin(python, *[types.Any] * len(inspect.signature(python).parameters))(emit)
+        lower_builtin(python, types.VarArg(types.Any))(emit)
         return emit
 
     return register
 
 
 def _register_load(python: Callable[..., Any], ordering: str) -> None:
-    @_twin(python, lambda array, index: array.dtype)
+    @_twin(python, lambda array, index, field=None: _cell_type(array, field))
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(
-            _element(context, builder, signature, arguments), ordering, _size(signature)
-        )
+        field = signature.args[2] if len(signature.args) > 2 else None
+        cell = _pointer(context, builder, signature, arguments, field)
+        return builder.load_atomic(cell, ordering, _cell_type(signature.args[0], field).bitwidth // 8)
 
 
-def _register_store(python: Callable[..., Any], ordering: str) -> None:
-    @_twin(python, lambda array, index, value: types.void)
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = _value(context, builder, signature, arguments)
-        builder.store_atomic(
-            value, _element(context, builder, signature, arguments), ordering, _size(signature)
-        )
-        return context.get_dummy_value()
+def _writing(typer: Callable[..., Any]) -> Callable[..., Any]:
+    """Register as the twin of a function of a cell and a value; what emits is given the pointer to the cell.
+
+    ``typer`` returns the result's type for that of the cell.
+    """
+
+    def register(python: Callable[..., Any], emit: Callable[..., Any]) -> None:
+        def returned(array: Any, index: Any, value: Any, field: Any = None) -> Any:
+            kind = _cell_type(array, field)
+            return None if kind is None else typer(kind)
+
+        @_twin(python, returned)
+        def emit_with_cell(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            field = signature.args[3] if len(signature.args) > 3 else None
+            kind = _cell_type(signature.args[0], field)
+            value = context.cast(builder, arguments[2], signature.args[2], kind)
+            cell = _pointer(context, builder, signature, arguments, field)
+            return emit(builder, cell, value, kind) or context.get_dummy_value()
+
+    return register
 
 
-def load(array: Any, index: Any) -> Any:
+def load(array: Any, index: Any, field: str | None = None) -> Any:
     """Read one cell, relaxed."""
-    return array[index]
+    return array[index] if field is None else array[field][index]
 
 
-def load_acquire(array: Any, index: Any) -> Any:
+def load_acquire(array: Any, index: Any, field: str | None = None) -> Any:
     """Read one cell; later reads of this worker are not moved before it."""
-    return array[index]
+    return array[index] if field is None else array[field][index]
 
 
-def store(array: Any, index: Any, value: Any) -> None:
+def store(array: Any, index: Any, value: Any, field: str | None = None) -> None:
     """Write one cell, relaxed."""
-    array[index] = value
+    (array if field is None else array[field])[index] = value
 
 
-def store_release(array: Any, index: Any, value: Any) -> None:
+def store_release(array: Any, index: Any, value: Any, field: str | None = None) -> None:
     """Write one cell; earlier writes of this worker are visible to whoever reads it."""
-    array[index] = value
+    (array if field is None else array[field])[index] = value
 
 
-def exchange(array: Any, index: Any, value: Any) -> Any:
+def exchange(array: Any, index: Any, value: Any, field: str | None = None) -> Any:
     """Write one cell and return what was there, as one step."""
+    cells = array if field is None else array[field]
     with _interpreter_lock:
-        previous = array[index]
-        array[index] = value
+        previous = cells[index]
+        cells[index] = value
         return previous
 
 
-def fetch_add(array: Any, index: Any, value: Any) -> Any:
+def fetch_add(array: Any, index: Any, value: Any, field: str | None = None) -> Any:
     """Add to one cell and return what was there, as one step."""
+    cells = array if field is None else array[field]
     with _interpreter_lock:
-        previous = array[index]
-        array[index] += value
+        previous = cells[index]
+        cells[index] += value
         return previous
+
+
+def _emit_store(ordering: str) -> Callable[..., Any]:
+    def emit(builder: Any, cell: Any, value: Any, kind: Any) -> Any:
+        builder.store_atomic(value, cell, ordering, kind.bitwidth // 8)
+
+    return emit
+
+
+def _emit_exchange(builder: Any, cell: Any, value: Any, kind: Any) -> Any:
+    return builder.atomic_rmw("xchg", cell, value, "acquire")
+
+
+def _emit_fetch_add(builder: Any, cell: Any, value: Any, kind: Any) -> Any:
+    operation = "fadd" if isinstance(kind, types.Float) else "add"
+    return builder.atomic_rmw(operation, cell, value, "monotonic")
 
 
 _register_load(load, "monotonic")
 _register_load(load_acquire, "acquire")
-_register_store(store, "monotonic")
-_register_store(store_release, "release")
-
-
-@_twin(exchange, lambda array, index, value: array.dtype)
-def _emit_exchange(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    value = _value(context, builder, signature, arguments)
-    return builder.atomic_rmw("xchg", _element(context, builder, signature, arguments), value, "acquire")
-
-
-@_twin(fetch_add, lambda array, index, value: array.dtype)
-def _emit_fetch_add(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    value = _value(context, builder, signature, arguments)
-    kind = "fadd" if isinstance(signature.args[0].dtype, types.Float) else "add"
-    return builder.atomic_rmw(kind, _element(context, builder, signature, arguments), value, "monotonic")
+_returning_nothing, _returning_the_cell = _writing(lambda kind: types.void), _writing(lambda kind: kind)
+_returning_nothing(store, _emit_store("monotonic"))
+_returning_nothing(store_release, _emit_store("release"))
+_returning_the_cell(exchange, _emit_exchange)
+_returning_the_cell(fetch_add, _emit_fetch_add)
 
 
 def prefetch(array: Any, index: Any) -> None:
@@ -130,7 +152,7 @@ def prefetch(array: Any, index: Any) -> None:
 
 @_twin(prefetch, lambda array, index: types.void)
 def _emit_prefetch(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    pointer, word = _element(context, builder, signature, arguments), ir.IntType(32)
+    pointer, word = _pointer(context, builder, signature, arguments), ir.IntType(32)
     opaque = str(pointer.type) == "ptr"
     address_type = pointer.type if opaque else ir.IntType(8).as_pointer()
     address = pointer if opaque else builder.bitcast(pointer, address_type)

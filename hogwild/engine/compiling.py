@@ -188,6 +188,10 @@ class Generic:
 
         return register
 
+    def acts_on(self, record_type: type) -> bool:
+        """Return whether records of a type have a body other than the default."""
+        return any(kind in self._bodies for kind in lineage(record_type))
+
     def body_for(self, record_type: type) -> Callable[..., Any]:
         """Return the body for records of a type.
 
@@ -255,5 +259,5 @@ def _generic(function: Callable[..., Any], default: Callable[..., Any] | None) -
         record_type = getattr(arguments[0], "instance_class", None)
         return bodies.body_for(record_type) if record_type else None
 
-    call.of, call.body_for = bodies.of, bodies.body_for  # type: ignore[attr-defined]
+    call.of, call.acts_on, call.body_for = bodies.of, bodies.acts_on, bodies.body_for  # type: ignore[attr-defined]
     return call

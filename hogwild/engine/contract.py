@@ -104,6 +104,14 @@ def exceeds_threshold(problem: Any, slope: Any) -> Any:
     return True
 
 
+# Of linear models, in Python: weights that lie elsewhere than in their order.
+
+
+@abstract
+def relabelled(problem: Any, places: Any) -> Any:
+    """Return the same record for weights that lie at these places; the indices are copied."""
+
+
 # Of a guard: the points of an update at which it may act.
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hogwild import checks
 from hogwild.engine.atomics import keep, ticks
-from hogwild.engine.compiling import abstract, compiled, config
+from hogwild.engine.compiling import compiled, config, generic
 
 SHORTEST, LONGEST = 1e-9, 1.0
 SHORTEST_TIMED = 200e-9  # reading the clock takes tens of nanoseconds
@@ -47,24 +47,19 @@ class TimedDelay(NamedTuple):
     ticks: Any  # uint64
 
 
-@abstract
-def linger(delay: Any) -> Any:
-    """Spend the delay."""
+@generic
+def busy_wait(delay: Any) -> Any:
+    """Keep the core busy for the delay."""
 
 
-@linger.of(NoDelay)
-def _(delay):
-    pass
-
-
-@linger.of(BusyDelay)
-def _(delay):
+@busy_wait.of(BusyDelay)
+def _busy_wait_by_count(delay):
     for _ in range(delay.loops):
         keep()
 
 
-@linger.of(TimedDelay)
-def _(delay):
+@busy_wait.of(TimedDelay)
+def _busy_wait_by_clock(delay):
     begin = ticks()
     while ticks() - begin < delay.ticks:
         pass
@@ -74,7 +69,7 @@ def _(delay):
 def spend(delay: Any, times: int) -> None:
     """Spend a delay so many times."""
     for _ in range(times):
-        linger(delay)
+        busy_wait(delay)
 
 
 @compiled

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.engine.atomics import fetch_add, load
+from hogwild.engine.atomics import load
 from hogwild.engine.compiling import abstract, compiled
 from hogwild.engine.contract import (
     add,
@@ -25,32 +25,31 @@ from hogwild.engine.contract import (
     unlock,
     write,
 )
-from hogwild.engine.delays import linger
+from hogwild.engine.delays import busy_wait
 from hogwild.engine.sampling import epoch_key, example, list_examples, position_at, scattered
 from hogwild.engine.steps import scale_at, step_at
 
 AHEAD = 8  # updates between asking for a row and using it
 
 
-@compiled
-def run_examples(
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: int,
-    begin: int,
-    end: int,
-    order: Any,
-    room: Any,
-) -> None:
-    """Perform the updates at positions begin … end-1 of an epoch, one example each.
+class Job(NamedTuple):
+    """What one worker needs to perform updates of an epoch: records, its view of the weights, its scratch."""
 
-    ``order`` and ``room`` are this worker's scratch: integers of shape (end - begin,) or longer, and what the
-    problem asks for.
-    """
+    problem: Any
+    guard: Any
+    sampling: Any
+    delay: Any
+    step: Any
+    weights: Any
+    epoch: int
+    order: Any  # uint32, for the examples of the updates that are performed at once
+    scratch: Any  # what the problem asks for; for mini-batches a gradient, zeros before and after
+
+
+@compiled
+def run_examples(job: Any, begin: int, end: int) -> None:
+    """Perform the updates at positions begin … end-1 of an epoch, one example each."""
+    problem, guard, sampling, delay, step, weights, epoch, order, scratch = job
     examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     list_examples(sampling, examples, key, begin, end, order)
@@ -64,37 +63,24 @@ def run_examples(
         scale = weights.dtype.type(scale_at(step, time))
         rate = weights.dtype.type(step_at(step, time)) / scale
         first, last = support(problem, chosen)
-        enter(policy)
-        scalar = coefficient(problem, chosen, first, last, weights, scale, room)
-        linger(delay)
-        await_turn(policy)
+        enter(guard)
+        scalar = coefficient(problem, chosen, first, last, weights, scale, scratch)
+        busy_wait(delay)
+        await_turn(guard)
         if not gradient_is_zero(problem, scalar):
-            lock(policy, problem, chosen, first, last)
-            write(problem, policy, chosen, first, last, scalar, rate, weights, room)
-            unlock(policy, problem, chosen, first, last)
-        leave(policy, last - first)
+            lock(guard, problem, chosen, first, last)
+            write(problem, guard, chosen, first, last, scalar, rate, weights, scratch)
+            unlock(guard, problem, chosen, first, last)
+        leave(guard, last - first)
 
 
 @compiled
-def run_batches(
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: int,
-    begin: int,
-    end: int,
-    order: Any,
-    gradient: Any,
-    batch_size: int,
-) -> None:
+def run_batches(job: Any, begin: int, end: int, batch_size: int) -> None:
     """Perform the updates at positions begin … end-1 of an epoch, averaged over mini-batches.
 
-    ``gradient`` is this worker's scratch, zeros of shape (n_features,) before and after. The last batch may
-    be smaller.
+    The last batch may be smaller.
     """
+    problem, guard, sampling, delay, step, weights, epoch, order, gradient = job
     examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):
@@ -104,7 +90,7 @@ def run_batches(
         rate = weights.dtype.type(step_at(step, time)) / scale
         share = weights.dtype.type(1.0 / (stop - batch))
         touches = np.uint64(0)
-        enter(policy)
+        enter(guard)
         for position in range(batch, stop):
             chosen = np.uint64(example(sampling, examples, key, position))
             first, last = support(problem, chosen)
@@ -113,22 +99,20 @@ def run_batches(
             for entry in range(first, last):
                 touched = coordinate(problem, entry)
                 gradient[touched] += component(problem, entry, scalar, load(weights, touched))
-            linger(delay)
-        await_turn(policy)
+            busy_wait(delay)
+        await_turn(guard)
         for position in range(batch, stop):
             chosen = np.uint64(example(sampling, examples, key, position))
             first, last = support(problem, chosen)
-            lock(policy, problem, chosen, first, last)
+            lock(guard, problem, chosen, first, last)
             for entry in range(first, last):
                 touched = coordinate(problem, entry)
                 slope = gradient[touched] * share
-                gradient[touched] = (
-                    0  # a coordinate that several examples share is applied at its first visit
-                )
+                gradient[touched] = 0  # what several examples share is applied at its first visit
                 if exceeds_threshold(problem, slope):
-                    add(policy, weights, touched, load(weights, touched), -rate * slope)
-            unlock(policy, problem, chosen, first, last)
-        leave(policy, touches)
+                    add(guard, weights, touched, load(weights, touched), -rate * slope)
+            unlock(guard, problem, chosen, first, last)
+        leave(guard, touches)
 
 
 class Singles(NamedTuple):
@@ -142,79 +126,36 @@ class Batches(NamedTuple):
 
 
 @abstract
-def run_part(
-    kind: Any,
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: Any,
-    begin: Any,
-    end: Any,
-    order: Any,
-    room: Any,
-) -> Any:
-    """Perform updates as a part of a larger kernel."""
+def run_part(updates: Any, job: Any, begin: Any, end: Any) -> Any:
+    """Perform the updates at positions begin … end-1, as a part of a larger kernel."""
 
 
 @run_part.of(Singles)
-def _(kind, problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room):
-    run_examples(problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room)
+def _run_part_of_singles(updates, job, begin, end):
+    run_examples(job, begin, end)
 
 
 @run_part.of(Batches)
-def _(kind, problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room):
-    size = kind.size
-    run_batches(problem, policy, sampling, delay, step, weights, epoch, begin, end, order, room, size)
+def _run_part_of_batches(updates, job, begin, end):
+    run_batches(job, begin, end, updates.size)
 
 
 @abstract
-def size_of(kind: Any) -> Any:
+def size_of(updates: Any) -> Any:
     """Return the number of examples of an update."""
 
 
 @size_of.of(Singles)
-def _(kind):
+def _size_of_singles(updates):
     return 1
 
 
 @size_of.of(Batches)
-def _(kind):
-    return kind.size
+def _size_of_batches(updates):
+    return updates.size
 
 
 @compiled
-def run_pieces(
-    kind: Any,
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: int,
-    begin: int,
-    end: int,
-    order: Any,
-    room: Any,
-    cells: Any,
-    next_cell: int,
-    length: int,
-) -> int:
-    """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
-
-    Workers take pieces as they come to them: however fast each of them is, the positions that they are at are
-    as near to each other as pieces are long, and with them the time that tells how far weights have shrunk.
-    """
-    size, performed = size_of(kind), 0
-    while performed < order.size:
-        taken = max(min(length, order.size - performed) // size, 1) * size
-        position = begin + fetch_add(cells, next_cell, taken)
-        if position >= end:
-            break
-        stop = min(position + taken, end)
-        run_part(kind, problem, policy, sampling, delay, step, weights, epoch, position, stop, order, room)
-        performed += stop - position
-    return performed
+def run(updates: Any, job: Any, begin: int, end: int) -> None:
+    """Perform the updates at positions begin … end-1 of an epoch."""
+    run_part(updates, job, begin, end)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hogwild.engine.compiling import abstract, compiled, inlined
+from hogwild.engine.compiling import abstract, compiled, generic, inlined
 
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # the finaliser of SplitMix64 (Steele, Lea & Flood 2014)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -124,25 +124,25 @@ def example(sampling: Any, count: Any, key: Any, position: Any) -> Any:
 
 
 @example.of(WithReplacement)
-def _(sampling, count, key, position):
+def _drawn(sampling, count, key, position):
     # the upper 32 bits of a scrambled counter, scaled: uniform to one part in 2**32 / count
     return ((mix(key + np.uint64(position) * _GOLDEN) >> _HALF) * np.uint64(count)) >> _HALF
 
 
 @example.of(FreshPermutation)
-def _(sampling, count, key, position):
+def _permuted_example(sampling, count, key, position):
     return permuted(position, np.uint64(count), key)
 
 
 @example.of(ShuffledOnce, AsStored)
-def _(sampling, count, key, position):
+def _streamed_example(sampling, count, key, position):
     # the rows themselves were reordered, or are not to be
     place, examples = np.uint64(position) + np.uint64(sampling.start), np.uint64(count)
     return place if place < examples else place - examples
 
 
 @example.of(ShuffledBlocks, StoredBlocks)
-def _(sampling, count, key, position):
+def _example_in_blocks(sampling, count, key, position):
     examples, place = np.uint64(count), np.uint64(position)
     blocks = examples // _BLOCK
     if place < blocks * _BLOCK:
@@ -150,29 +150,21 @@ def _(sampling, count, key, position):
     return (place + key % examples) % examples
 
 
-@abstract
+@generic
 def position_at(sampling: Any, position: Any) -> Any:
     """Return the position of an epoch that a position stands for: for most samplings itself."""
-
-
-@position_at.of(WithReplacement, FreshPermutation, ShuffledOnce, ShuffledBlocks, AsStored, StoredBlocks)
-def _(sampling, position):
     return position
 
 
-@abstract
+@generic
 def scattered(sampling: Any) -> Any:
     """Return whether neighbouring positions stand for rows far apart, worth asking for ahead of their use."""
+    return False
 
 
 @scattered.of(WithReplacement, FreshPermutation)
-def _(sampling):
+def _always_scattered(sampling):
     return True
-
-
-@scattered.of(ShuffledOnce, ShuffledBlocks, AsStored, StoredBlocks)
-def _(sampling):
-    return False
 
 
 @inlined

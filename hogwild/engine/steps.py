@@ -1,4 +1,4 @@
-"""How far an update goes, and what it leaves of all weights. ``passes`` counts epochs with their fraction."""
+"""How far an update goes, and what it leaves of all weights. ``epochs`` counts them with their fraction."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild import checks
-from hogwild.engine.compiling import abstract
+from hogwild.engine.compiling import abstract, generic
 
 
 class Constant(NamedTuple):
@@ -16,9 +16,9 @@ class Constant(NamedTuple):
 
 
 class InverseTime(NamedTuple):
-    """``initial / (1 + decay * passes)``: the diminishing 1/k step (Robbins & Monro 1951).
+    """``initial / (1 + decay * epochs)``: the diminishing 1/k step (Robbins & Monro 1951).
 
-    With ``decay = 2 * l2 * initial`` it tends to ``1 / (2 * l2 * passes)``: after k updates, 1/k over the
+    With ``decay = 2 * l2 * initial`` it tends to ``1 / (2 * l2 * epochs)``: after k updates, 1/k over the
     strong convexity ``2 * l2 / n_examples`` that the penalty gives (Nemirovski et al. 2009, section 2.1).
     """
 
@@ -36,15 +36,15 @@ class ExponentialBackoff(NamedTuple):
 StepSize = Constant | InverseTime | ExponentialBackoff
 
 
-class Hyperbola(NamedTuple):
-    """``initial / (offset + slope * passes)``: `InverseTime` for kernels, whatever the pace of time."""
+class InverseTimeInEpoch(NamedTuple):
+    """``initial / (offset + slope * epochs)``: `InverseTime` for kernels, whatever the pace of time."""
 
     initial: float
     offset: float
     slope: float
 
 
-class Shrinking(NamedTuple):
+class WeightDecay(NamedTuple):
     """A step-size rule whose updates also shrink all weights by a common factor, the penalty ``l2 ‖w‖²``.
 
     An update with step γ multiplies all weights by ``exp(-2 l2 γ / n_examples)``: to first order, a step
@@ -52,12 +52,12 @@ class Shrinking(NamedTuple):
     s v``, so that an update touches the coordinates of its example alone (Shalev-Shwartz et al. 2011,
     Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of the
     position in the epoch, so that workers need not share it, as long as they are at about the same one
-    (`hogwild.engine.loops.run_pieces`).
+    (`hogwild.sharing.shares.run_pieces`).
     """
 
     step: StepSize
     strength: float  # 2 l2
-    since: float = 0.0  # passes at which the logarithm of the scale is known
+    since: float = 0.0  # epochs at which the logarithm of the scale is known
     logarithm: float = 0.0
 
     @property
@@ -65,103 +65,92 @@ class Shrinking(NamedTuple):
         """s, at the time at which it is known."""
         return math.exp(self.logarithm)
 
-    def after(self, epoch: int, passes: float) -> "Shrinking":
-        """Return the rule that knows the scale after so many passes, within an epoch or at its end."""
-        rule = _fading(self, epoch)
-        return self._replace(since=passes, logarithm=float(log_scale_at(rule, passes)))
+    def after(self, epoch: int, epochs: float) -> "WeightDecay":
+        """Return the rule that knows the scale after so many epochs, within an epoch or at its end."""
+        rule = _decaying(self, epoch)
+        return self._replace(since=epochs, logarithm=float(log_scale_at(rule, epochs)))
 
 
-class Fading(NamedTuple):
-    """`Shrinking` for kernels: the logarithm of the scale is ``start - power * elapsed(step, passes)``."""
+class WeightDecayInEpoch(NamedTuple):
+    """`WeightDecay` for kernels: the logarithm of the scale is ``start - power * elapsed(step, epochs)``."""
 
-    step: Constant | Hyperbola
+    step: Constant | InverseTimeInEpoch
     start: float
     power: float
 
 
 _STEADY = 1e-12  # a decay below it: 1 + decay would lose most of its digits
-StepRule = StepSize | Shrinking
-KernelStep = Constant | Hyperbola | Fading
+StepRule = StepSize | WeightDecay
+KernelStep = Constant | InverseTimeInEpoch | WeightDecayInEpoch
 
 
 @abstract
-def step_at(step: Any, passes: Any) -> Any:
-    """Return the step size after a number of passes over the data."""
+def step_at(step: Any, epochs: Any) -> Any:
+    """Return the step size after a number of epochs."""
 
 
 @step_at.of(Constant)
-def _(step, passes):
+def _constant_step(step, epochs):
     return step.initial
 
 
-@step_at.of(Hyperbola)
-def _(step, passes):
-    return step.initial / (step.offset + step.slope * passes)
+@step_at.of(InverseTimeInEpoch)
+def _inverse_time_step(step, epochs):
+    return step.initial / (step.offset + step.slope * epochs)
 
 
-@step_at.of(Fading)
-def _(step, passes):
-    return step_at(step.step, passes)
+@step_at.of(WeightDecayInEpoch)
+def _step_under_decay(step, epochs):
+    return step_at(step.step, epochs)
 
 
 @abstract
-def elapsed(step: Any, passes: Any) -> Any:
-    """Return what, but for a factor and a constant, is the integral of the step size over the passes."""
+def elapsed(step: Any, epochs: Any) -> Any:
+    """Return what, but for a factor and a constant, is the integral of the step size over the epochs."""
 
 
 @elapsed.of(Constant)
-def _(step, passes):
-    return passes
+def _time_elapsed(step, epochs):
+    return epochs
 
 
-@elapsed.of(Hyperbola)
-def _(step, passes):
-    return np.log(step.offset + step.slope * passes)
+@elapsed.of(InverseTimeInEpoch)
+def _inverse_time_elapsed(step, epochs):
+    return np.log(step.offset + step.slope * epochs)
 
 
-@abstract
-def scale_at(step: Any, passes: Any) -> Any:
-    """Return what the stored weights are to be multiplied with, after a number of passes over the data."""
-
-
-@scale_at.of(Constant, Hyperbola)
-def _(step, passes):
+@generic
+def scale_at(step: Any, epochs: Any) -> Any:
+    """Return what the stored weights are to be multiplied with, after a number of epochs."""
     return 1.0
 
 
-@scale_at.of(Fading)
-def _(step, passes):
-    return np.exp(log_scale_at(step, passes))
+@scale_at.of(WeightDecayInEpoch)
+def _scale_of_decay(step, epochs):
+    return np.exp(log_scale_at(step, epochs))
 
 
-@abstract
-def log_scale_at(step: Any, passes: Any) -> Any:
+@generic
+def log_scale_at(step: Any, epochs: Any) -> Any:
     """Return the logarithm of `scale_at`."""
-
-
-@log_scale_at.of(Constant, Hyperbola)
-def _(step, passes):
     return 0.0
 
 
-@log_scale_at.of(Fading)
-def _(step, passes):
-    return step.start - step.power * elapsed(step.step, passes)
+@log_scale_at.of(WeightDecayInEpoch)
+def _log_scale_of_decay(step, epochs):
+    return step.start - step.power * elapsed(step.step, epochs)
 
 
-@abstract
-def restarted(step: Any, passes: Any, logarithm: Any) -> Any:
-    """Return the same rule with the scale that has this logarithm after a number of passes."""
-
-
-@restarted.of(Constant, Hyperbola)
-def _(step, passes, logarithm):
+@generic
+def restarted(step: Any, epochs: Any, logarithm: Any) -> Any:
+    """Return the same rule with the scale that has this logarithm after a number of epochs."""
     return step
 
 
-@restarted.of(Fading)
-def _(step, passes, logarithm):
-    return Fading(step.step, logarithm + step.power * elapsed(step.step, passes), step.power)
+@restarted.of(WeightDecayInEpoch)
+def _restarted_decay(step, epochs, logarithm):
+    start = logarithm + step.power * elapsed(step.step, epochs)
+    return WeightDecayInEpoch(step.step, start, step.power)
 
 
 def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> KernelStep:
@@ -169,35 +158,37 @@ def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> K
 
     Parameters
     ----------
-    step : Constant, InverseTime, ExponentialBackoff or Shrinking
+    step : Constant, InverseTime, ExponentialBackoff or WeightDecay
     epoch : int
         Number of finished epochs.
     pace : int
         How fast time passes: several workers have done that many updates when one of them has done one. A
         rule that shrinks weights knows one pace alone.
     ahead : float
-        By how many passes time is ahead of ``pace`` times the passes that a kernel counts.
+        By how many epochs time is ahead of ``pace`` times the epochs that a kernel counts.
     """
-    if isinstance(step, Shrinking):
-        return _fading(step, epoch)
+    if isinstance(step, WeightDecay):
+        return _decaying(step, epoch)
     return _plain(step, epoch, pace, ahead)
 
 
-def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | Hyperbola:
+def _plain(step: StepSize, epoch: int, pace: int, ahead: float) -> Constant | InverseTimeInEpoch:
     if isinstance(step, InverseTime):
-        return Hyperbola(step.initial, 1.0 + step.decay * ahead, step.decay * pace)
+        return InverseTimeInEpoch(step.initial, 1.0 + step.decay * ahead, step.decay * pace)
     return Constant(step.initial * getattr(step, "factor", 1.0) ** epoch)
 
 
-def _fading(step: Shrinking, epoch: int) -> Fading:
+def _decaying(step: WeightDecay, epoch: int) -> WeightDecayInEpoch:
     if isinstance(step.step, InverseTime) and step.step.decay < _STEADY:
         step = step._replace(step=Constant(step.step.initial))
     rule = _plain(step.step, epoch, 1, 0.0)
     if isinstance(step.step, InverseTime):  # elapsed: log(1 + decay * time)
         power = step.strength * step.step.initial / step.step.decay
-        return Fading(rule, step.logarithm + power * math.log1p(step.step.decay * step.since), power)
+        return WeightDecayInEpoch(
+            rule, step.logarithm + power * math.log1p(step.step.decay * step.since), power
+        )
     power = step.strength * rule.initial
-    return Fading(rule, step.logarithm + power * step.since, power)
+    return WeightDecayInEpoch(rule, step.logarithm + power * step.since, power)
 
 
 def as_step(given: Any) -> StepSize:

@@ -1,6 +1,6 @@
 """What happens between concurrent updates: lost writes, staleness, collisions, waiting.
 
-An instrumented policy wraps another one and tallies; a run without it compiles to the same code as if this
+An instrumented guard wraps another one and tallies; a run without it compiles to the same code as if this
 file did not exist. Every worker tallies in cells of its own, and reads those of the others.
 """
 
@@ -10,41 +10,61 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.engine.atomics import load, store, ticks
+from hogwild.engine.cells import rows_apart
 from hogwild.engine.compiling import inlined
-from hogwild.engine.contract import add, await_turn, enter, leave, lock, support, unlock, variable, variables
-from hogwild.sharing.guards import renew, retire, waits
+from hogwild.engine.contract import (
+    add,
+    await_turn,
+    enter,
+    leave,
+    lock,
+    support,
+    unlock,
+    variable,
+    variables,
+)
+from hogwild.sharing.guards import (
+    of_lone_worker,
+    of_worker,
+    open_all,
+    renew,
+    retire,
+    waits,
+)
 
-_LINE = 16  # int64 cells from one worker's to the next: two cache lines
-_DONE, _WRITING, _SEEN, _BEGAN, _COLLIDED, _BUSY, _WAITED = range(7)  # cells of a worker
 _LAGS = 1024  # staleness is counted by its exact value up to here; the last cell counts all beyond
-_SUM, _SQUARES, _TOUCHES, _TOUCH_SQUARES, _PRODUCTS, _LARGEST = range(6)
+_TALLIES = dict.fromkeys(("done", "writing", "seen", "began", "collided", "busy", "waited"), np.int64)
+_SUMS = dict.fromkeys(("lags", "squares", "touches", "touch_squares", "products", "largest"), np.float64)
 
 
 class Instrumented(NamedTuple):
-    """A policy, watched."""
+    """A guard, watched.
+
+    The cells of a worker: updates ``done``, of which ``collided``; the example that it is ``writing``, plus 1;
+    what it has ``seen`` of the others' updates when its own ``began``; ticks that it was ``busy``, of which it
+    ``waited``.
+    """
 
     inner: Any
-    cells: Any  # int64, _LINE for each worker
-    lags: Any  # int64 of shape (workers, _LAGS)
-    moments: Any  # float64 of shape (workers, 6)
-    attempted: Any  # float64 of shape (workers, n_weights): the sum of all changes
-    moved: Any  # float64 of shape (workers, n_weights): the sum of their magnitudes
-    writes: Any  # int64 of shape (workers, n_weights)
-    workers: int
+    cells: np.ndarray  # of shape (workers,)
+    sums: np.ndarray  # of shape (workers,): over updates, of their staleness and of the entries they touch
+    lags: np.ndarray  # int64 of shape (workers, _LAGS)
+    attempted: np.ndarray  # float64 of shape (workers, n_weights): the sum of all changes
+    moved: np.ndarray  # float64 of shape (workers, n_weights): the sum of their magnitudes
+    writes: np.ndarray  # int64 of shape (workers, n_weights)
     worker: int
 
 
-def instrumented(policy: Any, workers: int, weights: int) -> Instrumented:
-    """Return a policy with empty tallies around it."""
+def instrumented(guard: Any, workers: int, weights: int) -> Instrumented:
+    """Return a guard with empty tallies around it."""
     return Instrumented(
-        policy,
-        np.zeros((workers + 1) * _LINE, np.int64),
+        guard,
+        rows_apart(workers, **_TALLIES),
+        rows_apart(workers, **_SUMS),
         np.zeros((workers, _LAGS), np.int64),
-        np.zeros((workers, 6)),
         np.zeros((workers, weights)),
         np.zeros((workers, weights)),
         np.zeros((workers, weights), np.int64),
-        workers,
         0,
     )
 
@@ -98,86 +118,107 @@ class Observations(NamedTuple):
     wait_share: float
 
 
-def observations(policy: Instrumented, start: np.ndarray, end: np.ndarray) -> Observations:
+def observations(guard: Instrumented, start: np.ndarray, end: np.ndarray) -> Observations:
     """Put the tallies of all workers together.
 
     Parameters
     ----------
-    policy : Instrumented
+    guard : Instrumented
     start, end : ndarray of shape (n_weights,)
         The shared weights before the first update and after the last.
     """
-    attempted, moved = policy.attempted.sum(axis=0), policy.moved.sum()
+    attempted, moved = guard.attempted.sum(axis=0), guard.moved.sum()
     arrived = np.asarray(end, np.float64) - start
-    cells = policy.cells[: policy.workers * _LINE].reshape(-1, _LINE).sum(axis=0)
-    updates = int(cells[_DONE])
+    tallies = {name: int(guard.cells[name].sum()) for name in _TALLIES}
+    updates = tallies["done"]
     return Observations(
         attempted,
         arrived,
-        policy.writes.sum(axis=0),
+        guard.writes.sum(axis=0),
         float(np.abs(attempted - arrived).sum() / moved) if moved else 0.0,
-        _lag(policy, updates),
-        float(cells[_COLLIDED] / updates) if updates else 0.0,
-        float(cells[_WAITED] / cells[_BUSY]) if cells[_BUSY] else 0.0,
+        _lag(guard, updates),
+        tallies["collided"] / updates if updates else 0.0,
+        tallies["waited"] / tallies["busy"] if tallies["busy"] else 0.0,
     )
 
 
-def _lag(policy: Instrumented, updates: int) -> Lag:
-    histogram = policy.lags.sum(axis=0)
-    sums = policy.moments.sum(axis=0)
+def _lag(guard: Instrumented, updates: int) -> Lag:
+    histogram = guard.lags.sum(axis=0)
+    sums = {name: float(guard.sums[name].sum()) for name in _SUMS}
     n = max(updates, 1)
-    covariance = sums[_PRODUCTS] / n - sums[_SUM] / n * sums[_TOUCHES] / n
+    covariance = sums["products"] / n - sums["lags"] / n * sums["touches"] / n
     variances = [
         sums[squares] / n - (sums[plain] / n) ** 2
-        for squares, plain in ((_SQUARES, _SUM), (_TOUCH_SQUARES, _TOUCHES))
+        for squares, plain in (("squares", "lags"), ("touch_squares", "touches"))
     ]
     correlation = covariance / math.sqrt(math.prod(variances)) if min(variances) > 1e-12 else math.nan
     rank = int(np.searchsorted(np.cumsum(histogram), 0.99 * updates))
-    largest = int(policy.moments[:, _LARGEST].max())
-    return Lag(float(sums[_SUM] / n), float(min(rank, largest)), largest, histogram, correlation)
+    largest = int(guard.sums["largest"].max())
+    return Lag(sums["lags"] / n, float(min(rank, largest)), largest, histogram, correlation)
+
+
+@of_worker.of(Instrumented)
+def _instrument_of_worker(guard: Instrumented, worker: int) -> Instrumented:
+    return guard._replace(inner=of_worker(guard.inner, worker), worker=worker)
+
+
+@of_lone_worker.of(Instrumented)
+def _lone_instrument(guard: Instrumented) -> Instrumented:
+    return guard._replace(inner=of_lone_worker(guard.inner))
+
+
+@open_all.of(Instrumented)
+def _open_all_watched(guard: Instrumented) -> None:
+    open_all(guard.inner)
 
 
 @inlined
-def _count_waiting(policy: Any, begin: Any) -> None:
-    if waits(policy.inner):  # reading the clock takes time too: none where nobody waits
-        policy.cells[policy.worker * _LINE + _WAITED] += np.int64(ticks() - begin)
+def _count_waiting(guard: Any, begin: Any) -> None:
+    if waits(guard.inner):  # reading the clock takes time too: none where nobody waits
+        guard.cells[guard.worker]["waited"] += np.int64(ticks() - begin)
+
+
+@inlined
+def _done_by_others(guard: Any) -> Any:
+    """Return the number of updates that other workers have finished."""
+    done = np.int64(0)
+    for other in range(guard.cells.size):
+        if other != guard.worker:
+            done += load(guard.cells, other, "done")
+    return done
 
 
 @enter.of(Instrumented)
-def _(policy):
-    mine = policy.worker * _LINE
+def _enter_watched(guard):
     begin = ticks()
-    enter(policy.inner)
-    _count_waiting(policy, begin)
-    policy.cells[mine + _BEGAN] = np.int64(begin)
-    seen = np.int64(0)
-    for other in range(policy.workers):
-        if other != policy.worker:
-            seen += load(policy.cells, other * _LINE + _DONE)
-    policy.cells[mine + _SEEN] = seen
+    enter(guard.inner)
+    _count_waiting(guard, begin)
+    mine = guard.cells[guard.worker]
+    mine["began"] = np.int64(begin)
+    mine["seen"] = _done_by_others(guard)
 
 
 @await_turn.of(Instrumented)
-def _(policy):
+def _await_turn_watched(guard):
     begin = ticks()
-    await_turn(policy.inner)
-    _count_waiting(policy, begin)
+    await_turn(guard.inner)
+    _count_waiting(guard, begin)
 
 
 @lock.of(Instrumented)
-def _(policy, problem, example, start, end):
+def _lock_watched(guard, problem, example, start, end):
     begin = ticks()
-    lock(policy.inner, problem, example, start, end)
-    _count_waiting(policy, begin)
-    store(policy.cells, policy.worker * _LINE + _WRITING, np.int64(example) + 1)
+    lock(guard.inner, problem, example, start, end)
+    _count_waiting(guard, begin)
+    store(guard.cells, guard.worker, np.int64(example) + 1, "writing")
 
 
 @unlock.of(Instrumented)
-def _(policy, problem, example, start, end):
+def _unlock_watched(guard, problem, example, start, end):
     collided = False
-    for worker in range(policy.workers):
-        other = load(policy.cells, worker * _LINE + _WRITING)
-        if worker != policy.worker and other > 0:
+    for worker in range(guard.cells.size):
+        other = load(guard.cells, worker, "writing")
+        if worker != guard.worker and other > 0:
             theirs_start, theirs_end = support(problem, np.uint64(other - 1))
             place, last = variables(problem, start, end)
             theirs, theirs_last = variables(problem, theirs_start, theirs_end)
@@ -189,45 +230,40 @@ def _(policy, problem, example, start, end):
                     place += np.uint64(1)
                 else:
                     theirs += np.uint64(1)
-    policy.cells[policy.worker * _LINE + _COLLIDED] += np.int64(collided)
-    store(policy.cells, policy.worker * _LINE + _WRITING, np.int64(0))
-    unlock(policy.inner, problem, example, start, end)
+    guard.cells[guard.worker]["collided"] += np.int64(collided)
+    store(guard.cells, guard.worker, np.int64(0), "writing")
+    unlock(guard.inner, problem, example, start, end)
 
 
 @leave.of(Instrumented)
-def _(policy, touches):
-    mine = policy.worker * _LINE
-    now = np.int64(0)
-    for other in range(policy.workers):
-        if other != policy.worker:
-            now += load(policy.cells, other * _LINE + _DONE)
-    lag = now - policy.cells[mine + _SEEN]
-    policy.lags[policy.worker, min(lag, _LAGS - 1)] += 1
-    moments, length = policy.moments[policy.worker], float(touches)
-    moments[_SUM] += lag
-    moments[_SQUARES] += lag * lag
-    moments[_TOUCHES] += length
-    moments[_TOUCH_SQUARES] += length * length
-    moments[_PRODUCTS] += lag * length
-    moments[_LARGEST] = max(moments[_LARGEST], lag)
-    store(policy.cells, mine + _DONE, policy.cells[mine + _DONE] + 1)
-    leave(policy.inner, touches)
-    policy.cells[mine + _BUSY] += np.int64(ticks()) - policy.cells[mine + _BEGAN]
+def _leave_watched(guard, touches):
+    mine, sums, length = guard.cells[guard.worker], guard.sums[guard.worker], float(touches)
+    lag = _done_by_others(guard) - mine["seen"]
+    guard.lags[guard.worker, min(lag, _LAGS - 1)] += 1
+    sums["lags"] += lag
+    sums["squares"] += lag * lag
+    sums["touches"] += length
+    sums["touch_squares"] += length * length
+    sums["products"] += lag * length
+    sums["largest"] = max(sums["largest"], lag)
+    store(guard.cells, guard.worker, mine["done"] + 1, "done")
+    leave(guard.inner, touches)
+    mine["busy"] += np.int64(ticks()) - mine["began"]
 
 
 @add.of(Instrumented)
-def _(policy, weights, coordinate, seen, change):
-    policy.attempted[policy.worker, coordinate] += change
-    policy.moved[policy.worker, coordinate] += abs(change)
-    policy.writes[policy.worker, coordinate] += 1
-    add(policy.inner, weights, coordinate, seen, change)
+def _add_watched(guard, weights, coordinate, seen, change):
+    guard.attempted[guard.worker, coordinate] += change
+    guard.moved[guard.worker, coordinate] += abs(change)
+    guard.writes[guard.worker, coordinate] += 1
+    add(guard.inner, weights, coordinate, seen, change)
 
 
 @retire.of(Instrumented)
-def _(policy):
-    retire(policy.inner)
+def _retire_watched(guard):
+    retire(guard.inner)
 
 
 @renew.of(Instrumented)
-def _(policy):
-    renew(policy.inner)
+def _renew_watched(guard):
+    renew(guard.inner)

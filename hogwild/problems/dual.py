@@ -41,16 +41,8 @@ from hogwild.problems.base import square_sum
 from hogwild.problems.linear import CURVED_EXAMPLES, RUN, LinearProblem
 from hogwild.problems.losses import HingeLoss, LogisticLoss, SquaredLoss, least_dual_curvature
 from hogwild.problems.rows import LinearRows, NoPenalty, dot
-from hogwild.sharing.replicas import (
-    FIRST,
-    SHORTEST,
-    AsMade,
-    Multiplied,
-    Replicated,
-    every,
-    replicated,
-    shown,
-)
+from hogwild.sharing.moves import AsMade, Multiplied, shown
+from hogwild.sharing.replicas import FIRST, SHORTEST, Merging, longest_period
 
 _MARGIN = 1.4  # of the damping of what a period settles: less oscillates, more needs more epochs
 _READ_AGAIN = 2  # times the entries of a period that a merge may go through, at most
@@ -78,10 +70,10 @@ def dual_rows(rows: LinearRows, l2: float, moves: AsMade | Multiplied) -> DualRo
     return DualRows(rows, np.zeros_like(curvatures), curvatures, dtype.type(1 / (2 * l2)), moves)
 
 
-def adding(workers: int, problem: LinearProblem, merge_every: int | None, merged: int) -> Replicated:
-    """Return the policy of replicas for dual coordinate ascent, whose moves are added.
+def merging(problem: LinearProblem, workers: int, merge_every: int | None, merged: int) -> Merging:
+    """Return how replicas are merged in dual coordinate ascent: their moves are added.
 
-    Its periods are short, for moves that are apart for long must be small.
+    Periods are short, for moves that are apart for long must be small.
 
     Parameters
     ----------
@@ -90,15 +82,14 @@ def adding(workers: int, problem: LinearProblem, merge_every: int | None, merged
     merged : int
         How many weights a merge goes through.
     """
-    policy = replicated(workers, problem, np.zeros(problem.n_weights))
     updates = _READ_AGAIN * merged * problem.n_examples // max(problem.nonzeros, 1)
-    longest = merge_every or max(SHORTEST, min(policy.longest, updates))
-    policy = every(policy, min(FIRST, longest) if merge_every is None else merge_every)
-    policy = policy._replace(longest=longest, adapts=merge_every is None)
-    if workers == 1:
-        return policy
-    factors = multiplied(settling(problem, workers), workers, min(longest, -(-problem.n_examples // workers)))
-    return policy._replace(moves=Multiplied(factors.astype(problem.dtype)))
+    longest = merge_every or max(SHORTEST, min(longest_period(problem, workers), updates))
+    moves: AsMade | Multiplied = AsMade()
+    if workers > 1:
+        period = min(longest, -(-problem.n_examples // workers))
+        factors = multiplied(settling(problem, workers), workers, period)
+        moves = Multiplied(factors.astype(problem.dtype))
+    return Merging(np.zeros(problem.n_weights), moves, merge_every or min(FIRST, longest), longest)
 
 
 def multiplied(settling: np.ndarray, workers: int, period: int) -> np.ndarray:

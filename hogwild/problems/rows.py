@@ -18,6 +18,7 @@ from hogwild.engine.contract import (
     gathers,
     gradient_is_zero,
     is_fixed,
+    relabelled,
     support,
     variable,
     variables,
@@ -50,19 +51,11 @@ class LinearRows(NamedTuple):
     threshold: Any
 
 
-def spread(rows: LinearRows, distance: int) -> LinearRows:
-    """Return the same rows for weights that lie so many cells apart; the indices are copied."""
+@relabelled.of(LinearRows)
+def _relabelled_rows(rows: LinearRows, places: np.ndarray) -> LinearRows:
     penalty = rows.penalty
     if isinstance(penalty, DegreeScaled):
-        penalty = DegreeScaled(np.repeat(penalty.slopes, distance))
-    return rows._replace(indices=rows.indices * np.uint32(distance), penalty=penalty)
-
-
-def relabelled(rows: LinearRows, places: np.ndarray) -> LinearRows:
-    """Return the same rows for weights that lie at these places; the indices are copied."""
-    penalty = rows.penalty
-    if isinstance(penalty, DegreeScaled):
-        slopes = np.empty_like(penalty.slopes)
+        slopes = np.zeros(int(places.max()) + 1, penalty.slopes.dtype)
         slopes[places] = penalty.slopes
         penalty = DegreeScaled(slopes)
     return rows._replace(indices=places[rows.indices], penalty=penalty)

@@ -1,40 +1,65 @@
-"""How concurrent updates meet the shared weights.
+"""What happens inside one update where others may be at work on the same weights.
 
-A policy may act at five points of an update: `enter` (nothing read yet), `await_turn` (gradient known,
-nothing written), `lock` and `unlock` (around the writes of one example), `leave` (all written); and it adds
-each component. Bodies that do nothing cost nothing.
+A guard is a record. It may act at the points of an update that `hogwild.engine.contract` lists, and it adds
+each component; where it has no body of its own it does nothing, and costs nothing.
 """
 
-import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from hogwild.engine.atomics import (
-    SPINS_BEFORE_YIELD,
-    exchange,
-    fetch_add,
-    give_way,
-    load,
-    load_acquire,
-    pause,
-    store,
-    store_release,
-)
+from hogwild.engine.atomics import fetch_add, load, load_acquire, store, store_release
+from hogwild.engine.cells import acquire, release, rows_apart, spin
 from hogwild.engine.compiling import compiled, generic, inlined
 from hogwild.engine.contract import add, await_turn, enter, leave, lock, unlock, variable, variables
 
-_FREE, _TAKEN = 0, 1
-PADDING = 16  # cells from one weight to the next: a cache line or two, which are fetched in pairs
-LINE = 16  # int64 cells from one flag to the next: two cache lines
+_OPEN, _CLOSED = 0, 1  # a lock; a worker that is done has closed
+K = TypeVar("K", bound=type)
 
 
+class Traits(NamedTuple):
+    """What a guard promises; tests and checks of arguments read it.
+
+    Attributes
+    ----------
+    lossless : bool
+        Every change to a shared weight arrives.
+    serial_alone : bool
+        A single worker computes the bits of `serial`.
+    observable : bool
+        An instrument can be put around it.
+    """
+
+    lossless: bool = True
+    serial_alone: bool = True
+    observable: bool = True
+
+
+def promises(**traits: bool) -> Callable[[K], K]:
+    """Note in which `Traits` a type of guard differs from the default."""
+
+    def register(guard: K) -> K:
+        guard._traits = Traits(**traits)  # type: ignore[attr-defined]
+        return guard
+
+    return register
+
+
+def traits_of(guard: type) -> Traits:
+    """Return what a type of guard promises."""
+    return getattr(guard, "_traits", Traits())
+
+
+def make_guard(kind: type, workers: int, variables: int) -> Any:
+    """Return a guard of a type for so many workers and variables, with open locks."""
+    make = getattr(kind, "for_run", None)
+    return kind() if make is None else make(workers, variables)
+
+
+@promises(lossless=False)
 class Unguarded(NamedTuple):
     """Read, add, write, while others do the same: Hogwild! as everybody runs it (no compare-and-swap)."""
-
-
-class Padded(NamedTuple):
-    """Unguarded, with a cache line for each weight: what is left of the traffic is true sharing."""
 
 
 class Atomic(NamedTuple):
@@ -44,7 +69,12 @@ class Atomic(NamedTuple):
 class GlobalLock(NamedTuple):
     """One spin lock around reading, computing and writing: updates happen strictly one after another."""
 
-    cell: Any  # int64 array whose first element is the lock, on a cache line of its own
+    cell: np.ndarray  # int64 of shape (1,)
+
+    @classmethod
+    def for_run(cls, workers: int, variables: int) -> "GlobalLock":
+        """Return an open lock."""
+        return cls(np.zeros(1, np.int64))
 
 
 class VariableLocks(NamedTuple):
@@ -54,262 +84,166 @@ class VariableLocks(NamedTuple):
     cannot wait for each other.
     """
 
-    cells: Any  # int32 array of shape (n_variables,)
+    cells: np.ndarray  # int32 of shape (n_variables,)
 
-
-class Private(NamedTuple):
-    """Every worker has weights of its own and visits all examples; their average counts (Zinkevich 2010)."""
+    @classmethod
+    def for_run(cls, workers: int, variables: int) -> "VariableLocks":
+        """Return open locks."""
+        return cls(np.zeros(variables, np.int32))
 
 
 class Turns(NamedTuple):
     """Workers compute gradients side by side and write them strictly in turn (RR; Langford et al. 2009)."""
 
-    cells: Any  # int64: whose turn it is, then for each worker whether it is done, a flag to two cache lines
-    workers: int
+    next: np.ndarray  # int64 of shape (1,): whose turn it is
+    cells: np.ndarray  # of shape (workers,): whether each is ``done``
     worker: int
 
-    @property
-    def retiring(self) -> bool:
-        """A worker that ends its share must `retire`."""
-        return True
+    @classmethod
+    def for_run(cls, workers: int, variables: int) -> "Turns":
+        """Return the first worker's turn."""
+        return cls(np.zeros(1, np.int64), rows_apart(workers, done=np.int64), 0)
 
 
 @generic
-def waits(policy: Any) -> Any:
+def waits(guard: Any) -> Any:
     """Return whether workers wait for each other."""
     return False
 
 
 @generic
-def retire(policy: Any) -> Any:
-    """End a worker's share of a segment: nobody is to wait for it."""
+def retire(guard: Any) -> Any:
+    """End a worker's part of a segment: nobody is to wait for it."""
 
 
 @generic
-def renew(policy: Any) -> Any:
+def renew(guard: Any) -> Any:
     """Begin a segment, while all workers rest."""
 
 
-@functools.singledispatch
-def placed(policy: Any, weights: Any, worker: int) -> tuple[Any, Any]:
-    """Return a worker's own copy of a policy, on the same cells, and the weights that it works on."""
-    changes: dict[str, Any] = {}
-    if "worker" in policy._fields:
-        changes["worker"] = worker
-    if "inner" in policy._fields:
-        changes["inner"], weights = placed(policy.inner, weights, worker)
-    return policy._replace(**changes), weights
+@generic
+def of_worker(guard: Any, worker: int) -> Any:
+    """Return a worker's own copy of a guard, on the same cells."""
+    return guard
 
 
-@placed.register
-def _(policy: Private, weights: Any, worker: int) -> tuple[Any, Any]:
-    return policy, weights[worker]
+@generic
+def of_lone_worker(guard: Any) -> Any:
+    """Return a guard of the same type at which nobody waits, to compile with."""
+    return guard
 
 
-@functools.singledispatch
-def laid_out(policy: Any, weights: np.ndarray, workers: int) -> np.ndarray:
-    """Return the array that a run's workers share, all of them beginning with these weights."""
-    return weights
-
-
-@laid_out.register
-def _(policy: Private, weights: np.ndarray, workers: int) -> np.ndarray:
-    return np.tile(weights, (workers, 1))
-
-
-@laid_out.register
-def _(policy: Padded, weights: np.ndarray, workers: int) -> np.ndarray:
-    return np.repeat(weights, PADDING)
-
-
-@functools.singledispatch
-def combined(policy: Any, weights: np.ndarray) -> np.ndarray:
-    """Return the weights that count, while all workers rest."""
-    return weights
-
-
-@combined.register
-def _(policy: Private, weights: np.ndarray) -> np.ndarray:
-    return weights.mean(axis=0)
-
-
-@combined.register
-def _(policy: Padded, weights: np.ndarray) -> np.ndarray:
-    return weights[::PADDING]
-
-
-@functools.singledispatch
-def release_waiting(policy: Any) -> None:
+@generic
+def open_all(guard: Any) -> None:
     """Let all who wait go on, again and again until they have ended: one they wait for failed.
 
     What they write then no longer counts.
     """
-    for part in policy:
-        if hasattr(part, "_fields"):
-            release_waiting(part)
 
 
-@release_waiting.register
-def _(policy: GlobalLock) -> None:
-    policy.cell[0] = _FREE
-
-
-@release_waiting.register
-def _(policy: VariableLocks) -> None:
-    policy.cells[:] = _FREE
-
-
-@release_waiting.register
-def _(policy: Turns) -> None:
-    policy.cells[LINE::LINE] = _TAKEN  # nobody passes the turn to another one
-    policy.cells[0] = (policy.cells[0] + 1) % policy.workers
+@compiled
+def retire_worker(guard: Any) -> None:
+    """Call `retire` from Python."""
+    retire(guard)
 
 
 @waits.of(GlobalLock, VariableLocks, Turns)
-def _(policy):
+def _always_waits(guard):
     return True
 
 
-@add.of(Unguarded, Padded, Private, GlobalLock, VariableLocks, Turns)
-def _(policy, weights, coordinate, seen, change):
+@add.of(Unguarded, GlobalLock, VariableLocks, Turns)
+def _add_plainly(guard, weights, coordinate, seen, change):
     store(weights, coordinate, seen + change)
 
 
 @add.of(Atomic)
-def _(policy, weights, coordinate, seen, change):
+def _add_atomically(guard, weights, coordinate, seen, change):
     fetch_add(weights, coordinate, change)
 
 
-@inlined
-def acquire(cells: Any, index: Any) -> None:
-    """Take a spin lock."""
-    spins = 0
-    # look before reaching for the lock: an exchange takes the cache line away from its owner, a load does not
-    while load(cells, index) == _TAKEN or exchange(cells, index, _TAKEN) == _TAKEN:
-        pause()
-        spins += 1
-        if spins == SPINS_BEFORE_YIELD:
-            give_way()
-            spins = 0
-
-
-@inlined
-def release(cells: Any, index: Any) -> None:
-    """Free a spin lock that this worker holds."""
-    store_release(cells, index, _FREE)
-
-
 @enter.of(GlobalLock)
-def _(policy):
-    acquire(policy.cell, 0)
+def _take_global_lock(guard):
+    acquire(guard.cell, 0)
 
 
 @leave.of(GlobalLock)
-def _(policy, touches):
-    release(policy.cell, 0)
+def _free_global_lock(guard, touches):
+    release(guard.cell, 0)
+
+
+@open_all.of(GlobalLock)
+def _open_global_lock(guard: GlobalLock) -> None:
+    guard.cell[0] = _OPEN
 
 
 @lock.of(VariableLocks)
-def _(policy, problem, example, start, end):
+def _take_variable_locks(guard, problem, example, start, end):
     first, last = variables(problem, start, end)
     for place in range(first, last):
-        acquire(policy.cells, variable(problem, example, place))
+        acquire(guard.cells, variable(problem, example, place))
 
 
 @unlock.of(VariableLocks)
-def _(policy, problem, example, start, end):
+def _free_variable_locks(guard, problem, example, start, end):
     first, last = variables(problem, start, end)
     for place in range(first, last):
-        release(policy.cells, variable(problem, example, place))
+        release(guard.cells, variable(problem, example, place))
+
+
+@open_all.of(VariableLocks)
+def _open_variable_locks(guard: VariableLocks) -> None:
+    guard.cells[:] = _OPEN
+
+
+@of_worker.of(Turns)
+def _turns_of_worker(guard: Turns, worker: int) -> Turns:
+    return guard._replace(worker=worker)
+
+
+@of_lone_worker.of(Turns)
+def _lone_turns(guard: Turns) -> Turns:
+    return Turns.for_run(1, 0)
 
 
 @await_turn.of(Turns)
-def _(policy):
+def _await_own_turn(guard):
     spins = 0
-    while load_acquire(policy.cells, 0) != policy.worker:
-        pause()
-        spins += 1
-        if spins == SPINS_BEFORE_YIELD:
-            give_way()
-            spins = 0
+    while load_acquire(guard.next, 0) != guard.worker:
+        spins = spin(spins)
 
 
 @inlined
-def _pass_turn(policy: Any) -> None:
-    following = (policy.worker + 1) % policy.workers
-    while following != policy.worker and load(policy.cells, (following + 1) * LINE) == _TAKEN:
-        following = (following + 1) % policy.workers
-    store_release(policy.cells, 0, following)
+def pass_turn(guard: Any) -> None:
+    """Let the next worker write that is not done."""
+    workers = guard.cells.size
+    following = (guard.worker + 1) % workers
+    while following != guard.worker and load(guard.cells, following, "done") == _CLOSED:
+        following = (following + 1) % workers
+    store_release(guard.next, 0, following)
 
 
 @leave.of(Turns)
-def _(policy, touches):
-    _pass_turn(policy)
+def _pass_turn_after_writing(guard, touches):
+    pass_turn(guard)
 
 
 @retire.of(Turns)
-def _(policy):
-    # a worker leaves at its turn, or the one before it might hand the turn to a worker that is gone
-    await_turn(policy)
-    store(policy.cells, (policy.worker + 1) * LINE, _TAKEN)
-    _pass_turn(policy)
+def _retire_at_own_turn(guard):
+    # at its turn, or the worker before it might hand the turn to one that is gone
+    await_turn(guard)
+    store(guard.cells, guard.worker, _CLOSED, "done")
+    pass_turn(guard)
 
 
 @renew.of(Turns)
-def _(policy):
-    for worker in range(policy.workers):
-        store(policy.cells, (worker + 1) * LINE, _FREE)
-    store_release(policy.cells, 0, 0)
+def _renew_turns(guard):
+    for worker in range(guard.cells.size):
+        store(guard.cells, worker, _OPEN, "done")
+    store_release(guard.next, 0, 0)
 
 
-@compiled
-def retire_worker(policy: Any) -> None:
-    """Call `retire` from Python."""
-    retire(policy)
-
-
-def retires(policy: Any) -> bool:
-    """Return whether a worker that ends its share of a segment must `retire_worker`."""
-    return getattr(policy, "retiring", False) or ("inner" in policy._fields and retires(policy.inner))
-
-
-def alone(policy: Any) -> Any:
-    """Return the same kind of policy for a single worker, to compile with."""
-    if "inner" in policy._fields:
-        return policy._replace(inner=alone(policy.inner))
-    return turns(1, None) if isinstance(policy, Turns) else policy
-
-
-def unguarded(workers: int, problem: Any) -> Unguarded:
-    """Return the policy without guards."""
-    return Unguarded()
-
-
-def padded(workers: int, problem: Any) -> Padded:
-    """Return the policy of weights far apart."""
-    return Padded()
-
-
-def private(workers: int, problem: Any) -> Private:
-    """Return the policy of private weights."""
-    return Private()
-
-
-def atomic(workers: int, problem: Any) -> Atomic:
-    """Return the policy of atomic adds."""
-    return Atomic()
-
-
-def global_lock(workers: int, problem: Any) -> GlobalLock:
-    """Return a free global lock."""
-    return GlobalLock(np.zeros(LINE, np.int64))
-
-
-def variable_locks(workers: int, problem: Any) -> VariableLocks:
-    """Return free locks, one for each variable."""
-    return VariableLocks(np.zeros(problem.n_variables, np.int32))
-
-
-def turns(workers: int, problem: Any) -> Turns:
-    """Return the first worker's turn."""
-    return Turns(np.zeros((workers + 1) * LINE, np.int64), workers, 0)
+@open_all.of(Turns)
+def _pass_turns_on(guard: Turns) -> None:
+    guard.cells["done"] = _CLOSED  # nobody passes the turn to another one
+    guard.next[0] = (guard.next[0] + 1) % guard.cells.size

@@ -4,85 +4,105 @@ Workers that write the same few popular coordinates take each other's cache line
 replicas meet only when they are merged.
 """
 
-import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from hogwild.engine.atomics import fetch_add, load, ticks
-from hogwild.engine.compiling import abstract, compiled, inlined
+from hogwild.engine.cells import acquire, release, rows_apart
+from hogwild.engine.compiling import compiled, inlined
 from hogwild.engine.contract import count
-from hogwild.engine.loops import run_part, size_of
-from hogwild.engine.steps import log_scale_at, restarted, step_at
-from hogwild.sharing.guards import (
-    LINE,
-    Unguarded,
-    acquire,
-    combined,
-    laid_out,
-    placed,
-    release,
-    release_waiting,
-    renew,
-    retire,
-)
+from hogwild.engine.loops import Job, run_part, size_of
+from hogwild.engine.steps import in_epoch, log_scale_at, restarted, step_at
+from hogwild.sharing.moves import AsMade, Multiplied, counted
+from hogwild.sharing.schedule import Assignment, Plan, Schedule, Segment
 
 SHORTEST, FIRST, LONGEST = 16, 1_024, 65_536  # updates from merge to merge
 MERGE_SHARE = 0.05  # of a worker's time, for merges, where the period adapts
 _SMALLEST = 64  # updates taken at once
-_LOCK, _NEXT = 0, LINE  # cells of all workers: the lock of the shared weights, the next position
-_LEFT, _PERIOD, _SINCE, _JOINED = range(4)  # cells of a worker
-_ALL = 0  # rate of all workers: the logarithm of what their merges of this segment have taken up
-# Rates of a worker: its step size; what its replica has shrunk by since its last merge; what `_ALL` was then;
-# the scale of time, then and now (logarithms, since the segment began); its weights over the shared ones.
-_RATE, _SHRUNK, _SEEN, _CLOCK, _NOW, _RATIO = range(6)
 
 
-class AsMade(NamedTuple):
-    """A replica shows a worker's own moves as they are."""
+class Merging(NamedTuple):
+    """How moves are merged: along which curvature, and when.
 
-
-class Multiplied(NamedTuple):
-    """A replica shows a worker's own moves so many times as far, for the others make the like meanwhile.
-
-    A merge adds them as they are.
+    Attributes
+    ----------
+    curvature : ndarray of shape (n_weights,)
+        Of the objective along each coordinate; zeros to add what workers have moved.
+    moves : AsMade or Multiplied
+    first, longest : int
+        Updates of a worker from one merge to the next: of the first period, and at most.
     """
 
-    factors: Any  # of shape (n_weights,), at least 1
+    curvature: np.ndarray
+    moves: AsMade | Multiplied
+    first: int
+    longest: int
 
 
-@abstract
-def shown(moves: Any, coordinate: Any, change: Any) -> Any:
-    """Return how far a change of one coordinate moves the worker's own replica."""
+def longest_period(problem: Any, workers: int) -> int:
+    """Return after how many updates a worker merges at the latest.
+
+    That is at least ``problem.merges * workers`` times in an epoch, so that hardly more epochs are needed
+    than by one worker.
+    """
+    return int(max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers**2))))
 
 
-@abstract
-def counted(moves: Any, coordinate: Any, own: Any, base: Any) -> Any:
-    """Return the base with what a worker has moved of one coordinate, given what its replica shows."""
+def merging(problem: Any, workers: int, merge_every: int | None = None) -> Merging:
+    """Return how replicas of a problem's weights are merged."""
+    longest = longest_period(problem, workers)
+    return Merging(problem.curvature(), AsMade(), merge_every or min(FIRST, longest), longest)
 
 
-@shown.of(AsMade)
-def _(moves, coordinate, change):
-    return change
+class Replica(NamedTuple):
+    """A worker's replica of the weights, and what all workers merge into.
+
+    Where updates shrink all weights by a common factor (`hogwild.engine.steps.WeightDecay`), a replica has a
+    scale of its own: at a merge that of all workers' time, as weights without replicas have, then what this
+    worker's updates make of it. The scale of the shared weights is that of the updates merged so far: a
+    factor must not come before what those updates have added, or replicas see weights that are too small.
+
+    The cells of a worker: updates ``left`` until its next merge, the ``period`` from merge to merge, the
+    clock ``since`` its last merge, whether it has ``joined`` the segment; its step size, the ``rate``; and as
+    logarithms since the segment began what its replica has ``shrunk`` by since its last merge, what was
+    merged when it was last ``seen``, the scale of time then (``clock``) and ``now``; and the ``ratio`` of its
+    weights to the shared ones.
+    """
+
+    shared: np.ndarray  # of shape (n_weights,), these four
+    own: np.ndarray
+    base: np.ndarray  # the shared weights as this worker last saw them
+    curvature: np.ndarray
+    moves: AsMade | Multiplied
+    lock: np.ndarray  # int64 of shape (1,): of the shared weights
+    next: np.ndarray  # int64 of shape (1,): the next position to take
+    merged: np.ndarray  # float64 of shape (1,): the logarithm of what merges of this segment have taken up
+    cells: np.ndarray  # of shape (workers,)
+    adapts: bool  # the period, so that merges take their share of the time
+    longest: int  # period
+    worker: int
 
 
-@shown.of(Multiplied)
-def _(moves, coordinate, change):
-    return change * moves.factors[coordinate]
+def replica_of(merging: Merging, dtype: Any, workers: int, merge_every: int | None) -> Replica:
+    """Return what the workers' replicas have in common; `Replicas.assign` gives each its weights."""
+    integers = dict.fromkeys(("left", "period", "since", "joined"), np.int64)
+    reals = dict.fromkeys(("rate", "shrunk", "seen", "clock", "now", "ratio"), np.float64)
+    cells = rows_apart(workers, **integers, **reals)
+    cells["left"] = cells["period"] = merging.first
+    cells["ratio"] = 1.0
+    nothing, curvature = np.empty(0, dtype), merging.curvature.astype(dtype)
+    return Replica(
+        *(nothing, nothing, nothing, curvature, merging.moves),
+        *(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1), cells),
+        *(merge_every is None, merging.longest, 0),
+    )
 
 
-@counted.of(AsMade)
-def _(moves, coordinate, own, base):
-    return own
-
-
-@counted.of(Multiplied)
-def _(moves, coordinate, own, base):
-    one = moves.factors.dtype.type(1)
-    return own - (own - base) * (one - one / moves.factors[coordinate])
-
-
-class Replicated(NamedTuple):
+@dataclass(frozen=True)
+class Replicas(Schedule):
     """Updates go to the worker's own replica, which is merged into the shared weights every so many of them.
 
     A merge composes what this worker and the others have done as if it had been done in turn. Along a
@@ -91,214 +111,222 @@ class Replicated(NamedTuple):
     moves; where the replicas have settled within a period, s is 0, and what both corrected is corrected once.
     What this worker has not touched is as the others left it.
 
-    Where updates shrink all weights by a common factor (`hogwild.steps.Shrinking`), a replica has a scale of
-    its own: at a merge that of all workers' time, as weights without replicas have (`hot`), then what
-    this worker's updates make of it. The scale of the shared weights is that of the updates merged so far: a
-    factor must not come before what those updates have added, or replicas see weights that are too small.
+    Attributes
+    ----------
+    merge_every : int, optional
+        A worker's updates from one merge of its replica to the next; by default as many as make merging a
+        twentieth of the work, within limits.
     """
 
-    shared: Any  # of shape (n_weights,), these four
-    own: Any
-    base: Any  # the shared weights as this worker last saw them
-    curvature: Any  # of the objective along each coordinate
-    moves: AsMade | Multiplied
-    cells: Any  # int64: those of all workers, then those of each
-    rates: Any  # float64: those of all workers, then those of each
-    adapts: bool  # the period, so that merges take their share of the time
-    longest: int  # period
-    worker: int
+    observable: ClassVar[bool] = False
+    lossless: ClassVar[bool] = False  # replicas do not add up, by design
+    adds_moves: ClassVar[bool] = True
+
+    merge_every: int | None = None
+    _replica: Replica | None = field(default=None, compare=False)
+
+    def merged_weights(self, n_weights: int) -> int:
+        """Return how many weights a merge goes through."""
+        return n_weights
 
     @property
-    def retiring(self) -> bool:
-        """A worker that ends its share must `retire`."""
-        return True
+    def moves(self) -> AsMade | Multiplied:
+        """How workers see their own moves."""
+        return self.replica.moves
+
+    @property
+    def replica(self) -> Replica:
+        """What the workers' replicas have in common."""
+        assert self._replica is not None, "the schedule is not prepared"
+        return self._replica
+
+    def prepared(self, problem: Any, workers: int, **state: Any) -> Self:
+        """Return the schedule with the state of a run; ``merging`` may be given."""
+        how = state.get("merging") or merging(problem, workers, self.merge_every)
+        return replace(self, _replica=replica_of(how, problem.dtype, workers, self.merge_every))
+
+    def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
+        """Return the shared weights, then for each worker its replica and its base."""
+        return np.tile(weights, (1 + 2 * workers, 1))
+
+    def combine(self, weights: np.ndarray) -> np.ndarray:
+        """Return the shared weights."""
+        return weights[0]
+
+    def assign(self, plan: Plan, worker: int) -> Assignment:
+        """Return a worker's view: its replica."""
+        own, base = plan.weights[1 + 2 * worker], plan.weights[2 + 2 * worker]
+        return self._assigned(plan, worker, plan.weights[0], own, base, own)
+
+    def _assigned(
+        self, plan: Plan, worker: int, shared: Any, own: Any, base: Any, seen: np.ndarray
+    ) -> Assignment:
+        replica = self.replica._replace(shared=shared, own=own, base=base, worker=worker)
+        return super().assign(plan._replace(weights=seen), worker)._replace(state=replica)
+
+    def begin(self, guard: Any) -> None:
+        """Begin a segment: its first position is the next to take, nothing is merged."""
+        super().begin(guard)
+        self.replica.next[0] = 0
+        self.replica.merged[0] = 0.0
+
+    def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
+        """Take what is next until nothing is left."""
+        job, done = own.job(in_epoch(segment.step, segment.epoch), segment.epoch), 0
+        while goes_on():
+            taken = int(run_periods(own.plan.updates, job, own.state, segment.begin, segment.end))
+            done += taken
+            if taken < own.order.size:  # nothing is left to take
+                break
+        return done
+
+    def perform_none(self, own: Assignment) -> None:
+        """Call the loops for no update."""
+        run_periods(own.plan.updates, own.first_job, own.state, 0, 0)
+        leave_segment(own.state)
+
+    def end(self, own: Assignment) -> None:
+        """End a worker's part of a segment: it merges what it has."""
+        leave_segment(own.state)
+        super().end(own)
+
+    def release(self, guard: Any) -> None:
+        """Let all who wait go on."""
+        super().release(guard)
+        self.replica.lock[0] = 0
 
 
-def replicated(workers: int, problem: Any, curvature: Any = None) -> Replicated:
-    """Return the policy, by default with the problem's curvature; `placed` gives it its weights."""
-    nothing = np.empty(0, problem.dtype)
-    cells, rates = np.zeros((workers + 2) * LINE, np.int64), np.zeros((workers + 1) * LINE)
-    rates[LINE + _RATIO :: LINE] = 1.0
-    curvature = (problem.curvature() if curvature is None else curvature).astype(problem.dtype)
-    longest = max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers**2)))
-    policy = Replicated(nothing, nothing, nothing, curvature, AsMade(), cells, rates, True, longest, 0)
-    return every(policy, min(FIRST, longest))._replace(adapts=True)
-
-
-def every(policy: Replicated, updates: int) -> Replicated:
-    """Return the policy with a fixed number of a worker's updates from merge to merge."""
-    cells = np.array(policy.cells)
-    cells[2 * LINE + _LEFT :: LINE] = cells[2 * LINE + _PERIOD :: LINE] = updates
-    return policy._replace(cells=cells, adapts=False)
-
-
-@functools.singledispatch
-def moves_of(policy: Any) -> AsMade | Multiplied:
-    """Return how workers see their own moves."""
-    return AsMade()
-
-
-@moves_of.register
-def _(policy: Replicated) -> AsMade | Multiplied:
-    return policy.moves
-
-
-@laid_out.register
-def _(policy: Replicated, weights: np.ndarray, workers: int) -> np.ndarray:
-    return np.tile(weights, (1 + 2 * workers, 1))
-
-
-@placed.register
-def _(policy: Replicated, weights: Any, worker: int) -> tuple[Any, Any]:
-    own = weights[1 + 2 * worker]
-    policy = policy._replace(shared=weights[0], own=own, base=weights[2 + 2 * worker], worker=worker)
-    return policy, own
-
-
-@combined.register
-def _(policy: Replicated, weights: np.ndarray) -> np.ndarray:
-    return weights[0]
-
-
-@release_waiting.register
-def _(policy: Replicated) -> None:
-    policy.cells[_LOCK] = 0
-
-
-@renew.of(Replicated)
-def _(policy):
-    policy.cells[_NEXT] = 0
-    policy.rates[_ALL] = 0.0
+@inlined
+def with_step(job: Any, step: Any) -> Any:
+    """Return the same job with another step rule of the same type."""
+    return Job(
+        job.problem,
+        job.guard,
+        job.sampling,
+        job.delay,
+        step,
+        job.weights,
+        job.epoch,
+        job.order,
+        job.scratch,
+    )
 
 
 @compiled
-def run_periods(
-    kind: Any,
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: int,
-    begin: int,
-    end: int,
-    order: Any,
-    room: Any,
-) -> int:
+def run_periods(updates: Any, job: Any, replica: Any, begin: int, end: int) -> int:
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
     Workers take what is next, for their cores are not equally fast, and merge their replicas after each
     period. Merges are outside the loop over updates: inside, every update paid for the call.
     """
-    cells, at, workers = policy.cells, (policy.worker + 2) * LINE, policy.rates.size // LINE - 1
-    rates, mine = policy.rates, (policy.worker + 1) * LINE
-    size, examples, performed, alone = size_of(kind), count(problem), 0, Unguarded()
+    mine, workers, step, epoch = replica.cells[replica.worker], replica.cells.size, job.step, job.epoch
+    size, examples, performed = size_of(updates), count(job.problem), 0
     first = log_scale_at(step, epoch + begin / examples)
-    while performed < order.size:
-        left = end - begin - load(cells, _NEXT)
+    while performed < job.order.size:
+        left = end - begin - load(replica.next, 0)
         if left <= 0:
             break
         piece = left if workers == 1 else max(left // (2 * workers), _SMALLEST)  # all are to end together
-        length = min(piece, cells[at + _LEFT], order.size - performed)
+        length = min(piece, mine["left"], job.order.size - performed)
         length = max(length // size, 1) * size
-        position = begin + fetch_add(cells, _NEXT, length)
+        position = begin + fetch_add(replica.next, 0, length)
         stop = min(position + length, end)
         if position >= stop:
             break
-        passes = epoch + position / examples
-        if not cells[at + _JOINED]:
-            rates[mine + _NOW] = log_scale_at(step, passes) - first
-            join(policy)
-        before = first + rates[mine + _CLOCK]
-        rule = restarted(step, passes, before + rates[mine + _SHRUNK])
-        rates[mine + _RATE] = step_at(step, passes)
-        run_part(kind, problem, alone, sampling, delay, rule, weights, epoch, position, stop, order, room)
-        rates[mine + _SHRUNK] = log_scale_at(rule, epoch + stop / examples) - before
-        taken = min(begin + load(cells, _NEXT), end)
-        rates[mine + _NOW] = log_scale_at(step, epoch + taken / examples) - first
+        time = epoch + position / examples
+        if not mine["joined"]:
+            mine["now"] = log_scale_at(step, time) - first
+            join(replica)
+        before = first + mine["clock"]
+        rule = restarted(step, time, before + mine["shrunk"])
+        mine["rate"] = step_at(step, time)
+        run_part(updates, with_step(job, rule), position, stop)
+        mine["shrunk"] = log_scale_at(rule, epoch + stop / examples) - before
+        taken = min(begin + load(replica.next, 0), end)
+        mine["now"] = log_scale_at(step, epoch + taken / examples) - first
         performed += stop - position
-        cells[at + _LEFT] -= stop - position
-        if cells[at + _LEFT] <= 0:
-            merge_in_time(policy)
+        mine["left"] -= stop - position
+        if mine["left"] <= 0:
+            merge_in_time(replica)
     return performed
 
 
-@retire.of(Replicated)
-def _(policy):
-    at = (policy.worker + 2) * LINE
-    if policy.cells[at + _JOINED]:  # one that has taken nothing has nothing to merge
-        merge(policy)
-        policy.cells[at + _JOINED] = 0
-    policy.cells[at + _SINCE] = 0  # what lies between two segments is not work
+@compiled
+def leave_segment(replica: Any) -> None:
+    """End a worker's part of a segment."""
+    mine = replica.cells[replica.worker]
+    if mine["joined"]:  # one that has taken nothing has nothing to merge
+        merge(replica)
+        mine["joined"] = 0
+    mine["since"] = 0  # what lies between two segments is not work
 
 
 @compiled
-def join(policy: Any) -> None:
+def join(replica: Any) -> None:
     """Begin a segment with what is shared."""
-    rates, mine = policy.rates, (policy.worker + 1) * LINE
-    acquire(policy.cells, _LOCK)
-    ratio = caught_up(policy)
-    for coordinate in range(policy.shared.size):
-        now = policy.shared[coordinate]
-        policy.own[coordinate] = now * ratio
-        policy.base[coordinate] = now
-    release(policy.cells, _LOCK)
-    rates[mine + _SHRUNK] = 0.0
-    policy.cells[(policy.worker + 2) * LINE + _JOINED] = 1
+    mine = replica.cells[replica.worker]
+    acquire(replica.lock, 0)
+    ratio = caught_up(replica)
+    for coordinate in range(replica.shared.size):
+        now = replica.shared[coordinate]
+        replica.own[coordinate] = now * ratio
+        replica.base[coordinate] = now
+    release(replica.lock, 0)
+    mine["shrunk"] = 0.0
+    mine["joined"] = 1
 
 
 @inlined
-def caught_up(policy: Any) -> Any:
+def caught_up(replica: Any) -> Any:
     """Note what is merged and what time it is for a worker; return its weights over the shared ones."""
-    rates, mine = policy.rates, (policy.worker + 1) * LINE
-    rates[mine + _SEEN] = rates[_ALL]
-    rates[mine + _CLOCK] = rates[mine + _NOW]
-    rates[mine + _RATIO] = np.exp(rates[mine + _SEEN] - rates[mine + _CLOCK])
-    return policy.shared.dtype.type(rates[mine + _RATIO])
+    mine = replica.cells[replica.worker]
+    mine["seen"] = replica.merged[0]
+    mine["clock"] = mine["now"]
+    mine["ratio"] = np.exp(mine["seen"] - mine["clock"])
+    return replica.shared.dtype.type(mine["ratio"])
 
 
 @compiled
-def merge(policy: Any) -> None:
+def merge(replica: Any) -> None:
     """Merge a worker's replica and the shared weights."""
-    at, rates, mine = (policy.worker + 2) * LINE, policy.rates, (policy.worker + 1) * LINE
-    updates = policy.cells[at + _PERIOD] - policy.cells[at + _LEFT]
-    shared, own, base, curvature = policy.shared, policy.own, policy.base, policy.curvature
+    mine, merged = replica.cells[replica.worker], replica.merged
+    updates = mine["period"] - mine["left"]
+    shared, own, base, curvature = replica.shared, replica.own, replica.base, replica.curvature
     real = shared.dtype.type
     one = real(1)
-    quarter = real(rates[mine + _RATE] * updates / 4)
-    scale, then = real(np.exp(rates[mine + _SHRUNK])), real(rates[mine + _RATIO])
-    acquire(policy.cells, _LOCK)
-    theirs, back = real(np.exp(rates[_ALL] - rates[mine + _SEEN])), one / then
-    rates[_ALL] += rates[mine + _SHRUNK]
-    unit, ratio = real(np.exp(rates[mine + _SEEN] - rates[_ALL])), caught_up(policy)
+    quarter = real(mine["rate"] * updates / 4)
+    scale, then = real(np.exp(mine["shrunk"])), real(mine["ratio"])
+    acquire(replica.lock, 0)
+    theirs, back = real(np.exp(merged[0] - mine["seen"])), one / then
+    merged[0] += mine["shrunk"]
+    unit, ratio = real(np.exp(mine["seen"] - merged[0])), caught_up(replica)
     for coordinate in range(shared.size):
         # (1 - x/4)^4 is at most exp(-x), close to it, and a few instructions that vectorise
         left = max(one - quarter * curvature[coordinate], one - one)
         left *= left
         ours, before = own[coordinate], base[coordinate]
         kept = scale if ours == before * then else left * left
-        mine_only = counted(policy.moves, coordinate, ours, before)
+        mine_only = counted(replica.moves, coordinate, ours, before)
         now = unit * (scale * back * mine_only + kept * (theirs * shared[coordinate] - before))
         shared[coordinate] = now
         own[coordinate] = now * ratio
         base[coordinate] = now
-    release(policy.cells, _LOCK)
-    policy.cells[at + _LEFT] = policy.cells[at + _PERIOD]
-    rates[mine + _SHRUNK] = 0.0
+    release(replica.lock, 0)
+    mine["left"] = mine["period"]
+    mine["shrunk"] = 0.0
 
 
 @compiled
-def merge_in_time(policy: Any) -> None:
+def merge_in_time(replica: Any) -> None:
     """Merge, and decide after how many updates to do so again."""
-    cells, at = policy.cells, (policy.worker + 2) * LINE
+    mine = replica.cells[replica.worker]
     began = np.int64(ticks())
-    merge(policy)
+    merge(replica)
     ended = np.int64(ticks())
-    if policy.adapts and cells[at + _SINCE] > 0:
-        worked = max(began - cells[at + _SINCE], 1)
+    if replica.adapts and mine["since"] > 0:
+        worked = max(began - mine["since"], 1)
         wanted = (ended - began) * (1 - MERGE_SHARE) / (MERGE_SHARE * worked)
-        period = cells[at + _PERIOD] * min(max(wanted, 0.5), 2.0)  # step by step: one measurement is noise
-        cells[at + _PERIOD] = np.int64(min(max(period, SHORTEST), policy.longest))
-    cells[at + _SINCE] = ended
-    cells[at + _LEFT] = cells[at + _PERIOD]
+        period = mine["period"] * min(max(wanted, 0.5), 2.0)  # step by step: one measurement is noise
+        mine["period"] = np.int64(min(max(period, SHORTEST), replica.longest))
+    mine["since"] = ended
+    mine["left"] = mine["period"]

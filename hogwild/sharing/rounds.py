@@ -4,23 +4,41 @@ Pan, Lam, Tu, Papailiopoulos, Zhang, Jordan, Ramchandran, Ré & Recht 2016, "CYC
 Asynchronous Machine Learning" (NIPS).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from hogwild.engine.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, pause, store_release
+from hogwild.engine.atomics import load_acquire, store_release
+from hogwild.engine.cells import rows_apart, spin
 from hogwild.engine.compiling import compiled, inlined
-from hogwild.engine.loops import run_part, size_of
-from hogwild.engine.sampling import example, position_at, scattered
-from hogwild.sharing.conflicts import schedule, space_for
-from hogwild.sharing.guards import LINE, Unguarded, placed, release_waiting, renew, retire
+from hogwild.engine.loops import Job, run_part, size_of
+from hogwild.engine.sampling import AsStored, ShuffledOnce, example, position_at, scattered
+from hogwild.engine.steps import in_epoch
+from hogwild.sharing.conflicts import Space, schedule, space_for
+from hogwild.sharing.schedule import Assignment, Plan, Schedule, Segment, batch_size_of, share_of
 
-_LIMIT, _KEPT = 0, 1  # cells of all workers
-_DONE, _SCHEDULED, _SHARED = 0, 1, 8  # cells of a worker; the last one, which nobody reads, on its own line
-_ALL = 2**62  # beyond every position
+_BEYOND = 2**62  # every position
 
 
-class ConflictFree(NamedTuple):
+class RoundState(NamedTuple):
+    """What workers tell each other.
+
+    The cells of a worker: up to which position its updates are ``done``, and its part of the schedule is
+    ``scheduled``; how many of its updates it made while others made theirs, ``side_by_side``.
+    """
+
+    owners: np.ndarray  # int32 of shape (n_examples,): see `hogwild.sharing.conflicts.schedule`
+    limit: np.ndarray  # int64 of shape (1,): up to where the first worker wants to go, ~where it ends
+    kept: np.ndarray  # int64 of shape (1,): whether the schedule was made before training
+    cells: np.ndarray  # of shape (workers,)
+    worker: int
+    space: Space | None  # this worker's, to schedule with
+
+
+@dataclass(frozen=True)
+class Rounds(Schedule):
     """Workers perform different components of the conflicts of a round, then wait for each other.
 
     Within a round no two workers touch the same variable, and what one of them performs it performs in
@@ -32,46 +50,85 @@ class ConflictFree(NamedTuple):
     (1 − ε) n/Δ fall into components of O(log n / ε²) (Krivelevich 2016). It cannot pay where features are
     hot: examples that share a popular feature are one component, which one worker performs alone
     (`hogwild.Result.parallel_share` tells). To find the components is work of the order of the updates
-    themselves: before training, once, for rows that are shuffled once; else in every epoch, on its clock,
-    where each worker does its share of it.
+    themselves: before training, once, for rows that are shuffled once or streamed as they are stored; else in
+    every epoch, on its clock, where each worker does its share of it.
     """
 
-    owners: Any  # int32 of shape (n_examples,): see `hogwild.sharing.conflicts.schedule`
-    cells: Any  # int64: the limit, then the cells of each worker
-    variables: int
-    workers: int
-    worker: int
-    space: Any  # this worker's, to schedule with
+    observable: ClassVar[bool] = False
+
+    _variables: int = 0
+    _state: RoundState | None = field(default=None, compare=False)
 
     @property
-    def retiring(self) -> bool:
-        """A worker that ends its share must `retire`."""
-        return True
+    def state(self) -> RoundState:
+        """What workers tell each other."""
+        assert self._state is not None, "the schedule is not prepared"
+        return self._state
 
+    def prepared(self, problem: Any, workers: int, **state: Any) -> Self:
+        """Return the schedule with everything given to the first worker."""
+        cells = rows_apart(workers, done=np.int64, scheduled=np.int64, side_by_side=np.int64)
+        owners, limit, kept = (
+            np.zeros(problem.n_examples, np.int32),
+            np.zeros(1, np.int64),
+            np.zeros(1, np.int64),
+        )
+        state_of_all = RoundState(owners, limit, kept, cells, 0, None)
+        return replace(self, _variables=problem.n_variables, _state=state_of_all)
 
-def conflict_free(workers: int, problem: Any) -> ConflictFree:
-    """Return the policy with everything given to the first worker."""
-    owners, cells = np.zeros(problem.n_examples, np.int32), np.zeros((workers + 1) * LINE, np.int64)
-    return ConflictFree(owners, cells, problem.n_variables, workers, 0, None)
+    def assign(self, plan: Plan, worker: int) -> Assignment:
+        """Return a worker's view, with space of its own to schedule in."""
+        space = space_for(self.state.owners.size, self._variables, plan.workers)
+        return super().assign(plan, worker)._replace(state=self.state._replace(worker=worker, space=space))
 
+    def before(self, plan: Plan) -> None:
+        """Schedule an epoch once and for all, where the order of the examples is the same in every one."""
+        if not isinstance(plan.sampling, ShuffledOnce | AsStored):
+            return
+        own = self.assign(plan, 0).state
+        for begin in range(0, own.owners.size, plan.block):
+            end, size = min(begin + plan.block, own.owners.size), batch_size_of(plan)
+            schedule(plan.problem, plan.sampling, 0, begin, end, size, own.owners, own.space)
+        own.kept[0] = 1
 
-@placed.register
-def _(policy: ConflictFree, weights: Any, worker: int) -> tuple[Any, Any]:
-    space = space_for(policy.owners.size, policy.variables, policy.workers)
-    return policy._replace(worker=worker, space=space), weights
+    def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
+        """Perform a worker's updates round by round: all workers end after the same block."""
+        job, done = own.job(in_epoch(segment.step, segment.epoch), segment.epoch), 0
+        plan, size = own.plan, batch_size_of(own.plan)
+        for begin in range(segment.begin, segment.end, plan.block):
+            end = min(begin + plan.block, segment.end)
+            if not agreed(own.state, begin, end, goes_on()):
+                break
+            mine = share_of(begin, end, own.worker, plan.workers, size)
+            done += int(run_rounds(plan.updates, job, own.state, begin, end, *mine))
+        return done
 
+    def perform_none(self, own: Assignment) -> None:
+        """Call the loops for no update."""
+        run_rounds(own.plan.updates, own.first_job, own.state, 0, 0, 0, 0)
+        agreed(own.state, -1, 0, True)
+        leave_segment(own.state)
 
-def keep_schedule(problem: Any, policy: ConflictFree, sampling: Any, block: int, batch_size: int) -> None:
-    """Schedule an epoch once and for all, so many updates at a time; ``policy`` is a `placed` one."""
-    for begin in range(0, policy.owners.size, block):
-        end = min(begin + block, policy.owners.size)
-        schedule(problem, sampling, 0, begin, end, batch_size, policy.owners, policy.space)
-    policy.cells[_KEPT] = 1
+    def begin(self, guard: Any) -> None:
+        """Begin a segment: nothing of it is done."""
+        super().begin(guard)
+        self.state.limit[0] = 0
+        self.state.cells["done"] = self.state.cells["scheduled"] = 0
 
+    def end(self, own: Assignment) -> None:
+        """End a worker's part of a segment."""
+        leave_segment(own.state)
+        super().end(own)
 
-def parallel_share(policy: ConflictFree, updates: int) -> float:
-    """Return the share of the updates in rounds that several workers shared."""
-    return float(policy.cells[LINE + _SHARED :: LINE].sum() / max(updates, 1))
+    def release(self, guard: Any) -> None:
+        """Let all who wait go on."""
+        super().release(guard)
+        self.state.limit[0] = ~0
+        self.state.cells["done"] = self.state.cells["scheduled"] = _BEYOND
+
+    def parallel_share(self, updates: int) -> float:
+        """Return the share of the updates in rounds that several workers shared."""
+        return float(self.state.cells["side_by_side"].sum() / max(updates, 1))
 
 
 class Chosen(NamedTuple):
@@ -83,49 +140,45 @@ class Chosen(NamedTuple):
 
 
 @example.of(Chosen)
-def _(sampling, count, key, position):
+def _example_at_chosen(sampling, count, key, position):
     return example(sampling.inner, count, key, sampling.positions[position])
 
 
 @position_at.of(Chosen)
-def _(sampling, position):
+def _chosen_position(sampling, position):
     return sampling.positions[position]
 
 
 @scattered.of(Chosen)
-def _(sampling):
+def _chosen_are_scattered(sampling):
     return True
 
 
 @compiled
-def run_rounds(
-    kind: Any,
-    problem: Any,
-    policy: Any,
-    sampling: Any,
-    delay: Any,
-    step: Any,
-    weights: Any,
-    epoch: int,
-    begin: int,
-    end: int,
-    order: Any,
-    room: Any,
-    first: int,
-    last: int,
-) -> int:
+def run_rounds(updates: Any, job: Any, state: Any, begin: int, end: int, first: int, last: int) -> int:
     """Perform one worker's updates among those at positions begin … end-1 of an epoch; return their number.
 
     Where no schedule was kept, this worker schedules positions first … last-1 of them.
     """
-    cells, mine, worker = policy.cells, (policy.worker + 1) * LINE, policy.worker
-    owners, positions = policy.owners, policy.space.positions
-    store_release(cells, mine + _DONE, begin)
-    if cells[_KEPT] == 0:
-        schedule(problem, sampling, epoch, first, last, size_of(kind), owners, policy.space)
-        store_release(cells, mine + _SCHEDULED, end)
-        _await_all(policy, _SCHEDULED, end)
+    cells, worker, owners, positions = state.cells, state.worker, state.owners, state.space.positions
+    sampling = job.sampling
+    store_release(cells, worker, begin, "done")
+    if state.kept[0] == 0:
+        schedule(job.problem, sampling, job.epoch, first, last, size_of(updates), owners, state.space)
+        store_release(cells, worker, end, "scheduled")
+        _await_scheduled(cells, end)
     chosen = Chosen(sampling.seed, sampling, positions)
+    part_job = Job(
+        job.problem,
+        job.guard,
+        chosen,
+        job.delay,
+        job.step,
+        job.weights,
+        job.epoch,
+        job.order,
+        job.scratch,
+    )
     performed, shared = 0, 0
     position = begin
     while position < end:
@@ -135,71 +188,58 @@ def run_rounds(
             part += owners[stop] == worker or owners[stop] == ~worker
             stop += 1
         if part > 0:
-            _await_all(policy, _DONE, position)
-            run_part(kind, problem, Unguarded(), chosen, delay, step, weights, epoch, 0, part, order, room)
-        store_release(cells, mine + _DONE, stop)
+            _await_done(cells, position)
+            run_part(updates, part_job, 0, part)
+        store_release(cells, worker, stop, "done")
         performed += part
         shared += part if part < stop - position else 0
         position = stop
-    cells[mine + _SHARED] += shared
+    cells[worker]["side_by_side"] += shared
     return performed
 
 
 @inlined
-def _await_all(policy: Any, cell: Any, position: Any) -> None:
-    """Wait until every worker has told a position in one of its cells, or a later one."""
-    for worker in range(policy.workers):
+def _await_done(cells: Any, position: Any) -> None:
+    """Wait until every worker has done its updates before a position."""
+    for worker in range(cells.size):
         spins = 0
-        while load_acquire(policy.cells, (worker + 1) * LINE + cell) < position:
-            pause()
-            spins += 1
-            if spins == SPINS_BEFORE_YIELD:
-                give_way()
-                spins = 0
+        while load_acquire(cells, worker, "done") < position:
+            spins = spin(spins)
+
+
+@inlined
+def _await_scheduled(cells: Any, position: Any) -> None:
+    """Wait until every worker has scheduled its part before a position."""
+    for worker in range(cells.size):
+        spins = 0
+        while load_acquire(cells, worker, "scheduled") < position:
+            spins = spin(spins)
 
 
 @compiled
-def agreed(policy: Any, begin: int, end: int, wanted: bool) -> bool:
+def agreed(state: Any, begin: int, end: int, wanted: bool) -> bool:
     """Return whether to perform the updates at positions begin … end-1: what the first worker wants.
 
     So all workers end after the same update, and their weights are those of a shorter serial run.
     """
-    cells = policy.cells
-    if policy.worker == 0:
-        store_release(cells, _LIMIT, end if wanted else ~begin)
+    if state.worker == 0:
+        store_release(state.limit, 0, end if wanted else ~begin)
         return wanted
     spins = 0
     while True:
-        limit = load_acquire(cells, _LIMIT)
+        limit = load_acquire(state.limit, 0)
         if limit > begin or ~limit > begin:
             return True
         if limit < 0:
             return False
-        pause()
-        spins += 1
-        if spins == SPINS_BEFORE_YIELD:
-            give_way()
-            spins = 0
+        spins = spin(spins)
 
 
-@retire.of(ConflictFree)
-def _(policy):
-    mine, limit = (policy.worker + 1) * LINE, policy.cells[_LIMIT]
-    if policy.worker == 0 and limit >= 0:
-        store_release(policy.cells, _LIMIT, ~limit)
-    store_release(policy.cells, mine + _SCHEDULED, _ALL)
-    store_release(policy.cells, mine + _DONE, _ALL)
-
-
-@renew.of(ConflictFree)
-def _(policy):
-    policy.cells[_LIMIT] = 0
-    for worker in range(1, policy.workers + 1):
-        policy.cells[worker * LINE + _DONE] = 0
-        policy.cells[worker * LINE + _SCHEDULED] = 0
-
-
-@release_waiting.register
-def _(policy: ConflictFree) -> None:
-    policy.cells[_LIMIT] = ~0
-    policy.cells[LINE + _DONE :: LINE] = policy.cells[LINE + _SCHEDULED :: LINE] = _ALL
+@compiled
+def leave_segment(state: Any) -> None:
+    """End a worker's part of a segment: nobody is to wait for it."""
+    limit = state.limit[0]
+    if state.worker == 0 and limit >= 0:
+        store_release(state.limit, 0, ~limit)
+    store_release(state.cells, state.worker, _BEYOND, "scheduled")
+    store_release(state.cells, state.worker, _BEYOND, "done")

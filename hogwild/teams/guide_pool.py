@@ -9,48 +9,55 @@ import multiprocessing.pool
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hogwild.engine.delays import NoDelay, spend
 from hogwild.engine.sampling import epoch_key, examples_at
-from hogwild.engine.steps import StepRule, in_epoch, step_at
+from hogwild.engine.steps import in_epoch, step_at
 from hogwild.problems.losses import derivative
 from hogwild.problems.rows import NoPenalty, exceeds
+from hogwild.sharing.schedule import Plan, Segment, batch_size_of
 from hogwild.teams.borrowed import Held
 from hogwild.teams.crew import WorkerDied
 from hogwild.teams.memory import Shared
 from hogwild.teams.server import PoolContext, become_worker
-from hogwild.teams.work import STOP, Plan, Report, Segment, pin, usable_cores
+from hogwild.teams.work import Report, Signals, pin, usable_cores
 
 _LOOK_SECONDS = 0.1
 _FAREWELL_SECONDS = 3.0
 _LAST_SECONDS = 30.0  # for a pool to end by force
 _PATIENCE_SECONDS = 1.0  # beyond the time limit, with workers that are stopped
 _MUCH = 2**20  # bytes of tasks
-_UP = 1  # from here on the flags say which workers are up
-_state: dict[str, Any] = {}  # of a pool's worker process: the guide keeps the shared array in a global, too
+
+
+class _Tools(NamedTuple):
+    """What a pool's worker process needs, in shared memory."""
+
+    weights: np.ndarray
+    loss: Any
+    slopes: np.ndarray | None
+    threshold: Any
+    delay: Any
+    signals: Signals  # a worker is ready when it is up
+    updates: np.ndarray  # int64 of shape (workers,)
+    cpu_seconds: np.ndarray  # of shape (workers,)
+
+
+_given: list[
+    tuple[_Tools, int]
+] = []  # in a worker process: the guide keeps the shared array in a global, too
 
 
 def _initialise(handle: Shared, tickets: Any, usable: list[int], cores: list[int | None]) -> None:
     become_worker(usable)
-    weights, loss, slopes, threshold, delay, flags, updates, cpu_seconds = handle.open()
+    tools: _Tools = handle.open()
     worker = tickets.get()
     if worker < len(cores):
         pin(cores[worker])
-    _state.update(
-        weights=weights,
-        loss=loss,
-        slopes=slopes,
-        threshold=threshold,
-        delay=delay,
-        flags=flags,
-        updates=updates,
-        cpu_seconds=cpu_seconds,
-        worker=worker,
-    )
-    flags[_UP + worker] = 1
+    _given.append((tools, worker))
+    tools.signals.workers["ready"][worker] = 1
 
 
 def batch_step(
@@ -83,15 +90,16 @@ def batch_step(
 
 
 def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
-    if _state["flags"][STOP]:
+    tools, worker = _given[-1]
+    if tools.signals.stop[0]:
         return
     rate, rows = task
-    if _state["delay"] != NoDelay():
-        spend(_state["delay"], len(rows))
+    if tools.delay != NoDelay():
+        spend(tools.delay, len(rows))
     with np.errstate(over="ignore", invalid="ignore"):  # what explodes is seen when it is evaluated
-        batch_step(_state["weights"], _state["loss"], _state["slopes"], _state["threshold"], rate, rows)
-    _state["updates"][_state["worker"]] += len(rows)
-    _state["cpu_seconds"][_state["worker"]] = time.process_time()
+        batch_step(tools.weights, tools.loss, tools.slopes, tools.threshold, rate, rows)
+    tools.updates[worker] += len(rows)
+    tools.cpu_seconds[worker] = time.process_time()
 
 
 class _Pool(multiprocessing.pool.Pool):
@@ -126,23 +134,16 @@ class _Pool(multiprocessing.pool.Pool):
 class PoolTeam:
     """A pool of processes that is handed one pickled task per mini-batch."""
 
-    def __init__(self, plan: Plan, step: StepRule, cores: list[int | None]) -> None:
-        self._plan, self.policy = plan, plan.policy
+    def __init__(self, plan: Plan, cores: list[int | None]) -> None:
+        self._plan, self.schedule, self.guard = plan, plan.schedule, plan.guard
         problem = plan.problem
         slopes = None if isinstance(problem.penalty, NoPenalty) else problem.penalty.slopes
+        how = (problem.loss, slopes, problem.threshold, plan.delay, Signals.for_workers(plan.workers))
         counts = np.zeros(plan.workers, np.int64), np.zeros(plan.workers)
-        handle = Shared(
-            (
-                plan.weights,
-                problem.loss,
-                slopes,
-                problem.threshold,
-                plan.delay,
-                np.zeros(_UP + plan.workers, np.int64),
-                *counts,
-            )
-        )
-        self.weights, _, _, _, _, self._flags, self._updates, self._cpu_seconds = handle.open()
+        handle = Shared(_Tools(plan.weights, *how, *counts))
+        tools: _Tools = handle.open()
+        self.weights, self._signals = tools.weights, tools.signals
+        self._updates, self._cpu_seconds = tools.updates, tools.cpu_seconds
         self._context, self._at_rest = PoolContext(plan.workers), True
         self._pool: Any = None
         with Held():  # a semaphore's name is taken first, and then who gives it back is noted
@@ -157,7 +158,7 @@ class PoolTeam:
                     (handle, tickets, usable_cores(), cores),
                     context=self._context,
                 )
-            while not self._flags[_UP:].all():  # every worker up before the clock starts
+            while not self._signals.workers["ready"].all():  # every worker up before the clock starts
                 self._check()
                 time.sleep(0.001)
         except BaseException:
@@ -171,7 +172,7 @@ class PoolTeam:
                 raise WorkerDied(f"pool worker {worker} {how}")
 
     def _tasks(self, segment: Segment) -> list[tuple[float, list[tuple[Any, Any, float]]]]:
-        problem, batch = self._plan.problem, self._plan.batch_size
+        problem, batch = self._plan.problem, batch_size_of(self._plan)
         examples = problem.targets.size
         key = np.uint64(epoch_key(self._plan.sampling.seed, segment.epoch))
         step = in_epoch(segment.step, segment.epoch)
@@ -195,7 +196,7 @@ class PoolTeam:
         while not pending.ready():
             left = segment.limit - (time.perf_counter_ns() - begin) * 1e-9
             if left <= 0:
-                self._flags[STOP] = 1
+                self._signals.stop[0] = 1
             pending.wait(min(_LOOK_SECONDS, max(left, 0.001)))
             self._check(late=left < -_PATIENCE_SECONDS)
         pending.get()

@@ -3,7 +3,13 @@
 import numpy as np
 import scipy.sparse as sp
 
+from hogwild.engine.delays import NoDelay
+from hogwild.engine.loops import Singles
+from hogwild.engine.sampling import FreshPermutation
+from hogwild.engine.steps import Constant
 from hogwild.problems import LINEAR_PROBLEMS, GraphCut, MatrixCompletion
+from hogwild.sharing.guards import Unguarded
+from hogwild.sharing.schedule import Plan
 
 
 def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):
@@ -43,3 +49,20 @@ def grid_cut(side=4, labels=2):
     heads, tails = np.append(heads, nodes.ravel()), np.append(tails, likes)
     capacities = random.integers(1, 6, heads.size)
     return GraphCut.from_data(heads, tails, capacities, terminals=terminals)
+
+
+def plan_for(case, schedule, weights, workers, **changed):
+    """What the workers of a run share; by default single examples, a constant step, no guard."""
+    return Plan(
+        problem=case.kernel_record(),
+        schedule=schedule,
+        guard=Unguarded(),
+        sampling=FreshPermutation(0),
+        delay=NoDelay(),
+        step=Constant(0.1),
+        weights=weights,
+        workers=workers,
+        updates=Singles(),
+        block=50,
+        scratch=case.scratch_size(1),
+    )._replace(**changed)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hogwild.engine.delays import delay_of
 from hogwild.engine.loops import Singles
 from hogwild.engine.sampling import SAMPLINGS
-from hogwild.engine.steps import Constant, Shrinking, in_epoch
+from hogwild.engine.steps import Constant, WeightDecay, in_epoch
 from hogwild.problems import LINEAR_PROBLEMS
 from hogwild.problems.dual import adding, dual_rows
 from hogwild.problems.rows import NoPenalty, relabelled
@@ -53,7 +53,7 @@ def lockstep(
     """
     record, rule = case.kernel_record(), Constant(step)
     if method == "scaled":
-        record, rule = record._replace(penalty=NoPenalty()), Shrinking(rule, 2 * case.l2)
+        record, rule = record._replace(penalty=NoPenalty()), WeightDecay(rule, 2 * case.l2)
     if method == "sdca":
         policy: Any = adding(workers, case, period, case.n_weights)
     else:

@@ -124,8 +124,8 @@ def test_problems_with_constraints_have_a_choice_too(monkeypatch: pytest.MonkeyP
 
 def test_what_auto_cannot_do_is_said_before_any_work() -> None:
     with pytest.raises(ValueError, match="name a backend then, instead of 'auto'"):
-        hogwild.minimize(problem(), backend="auto", instrument=True)
+        hogwild.minimize(problem(), backend="auto", observe=hogwild.Observe(instrument=True))
     with pytest.raises(ValueError, match="merge_every is 5; the backend 'auto' has no replicas"):
-        hogwild.minimize(problem(), backend="auto", merge_every=5)
+        hogwild.minimize(problem(), backend=hogwild.backend("auto", merge_every=5))
     with pytest.raises(ValueError, match="backend is 'mpi'; it must be one of aig, aig_processes, "):
         hogwild.minimize(problem(), backend="mpi")

@@ -172,7 +172,7 @@ def test_only_training_uses_up_the_time_limit(clock, monkeypatch, backend, evalu
 @pytest.mark.parametrize(
     ("backend", "options"),
     [(name, {"batch_size": size}) for name in IN_PROCESS for size in (1, 7)]
-    + [(name, {"instrument": True}) for name in IN_PROCESS if name in SHARING],
+    + [(name, {"observe": hogwild.Observe(instrument=True)}) for name in IN_PROCESS if name in SHARING],
 )
 def test_all_that_a_run_needs_is_compiled_when_it_starts(backend, options):
     loops = [kernels.run_examples, kernels.run_batches, policies.retire_worker, teams.spin_until]
@@ -183,7 +183,7 @@ def test_all_that_a_run_needs_is_compiled_when_it_starts(backend, options):
         backend=backend,
         workers=1 if backend == "serial" else 2,
         **options,
-        gradient_delay=1e-9,
+        observe=hogwild.Observe(gradient_delay=1e-9),
         epochs=2,
         evaluations_per_epoch=2,
         callback=lambda row: seen.append([len(loop.signatures) for loop in loops]),

@@ -35,7 +35,7 @@ def run(backend, pin=False, callback=None):
         workers=workers,
         epochs=2,
         step_size=0.01,
-        pin=pin,
+        observe=hogwild.Observe(pin=pin),
         callback=callback,
     )
     same = hogwild.BACKENDS[backend].reproducibility == "identical"

@@ -132,7 +132,7 @@ def test_rows_in_which_all_or_none_conflict(sampling: str) -> None:
 
 
 def test_delayed_gradients_and_given_weights_are_serial_to_the_bit() -> None:
-    same_as_serial(sparse_rows(), "cyclades", 2, gradient_delay=1e-6, initial_weights="normal")
+    same_as_serial(sparse_rows(), "cyclades", 2, observe=hogwild.Observe(gradient_delay=1e-6), initial_weights="normal")
 
 
 def test_hot_features_leave_all_to_one_worker_but_for_a_stretch_without_them() -> None:
@@ -268,4 +268,4 @@ def test_nobody_waits_for_a_worker_that_failed(
 
 def test_what_shares_nothing_cannot_be_watched() -> None:
     with pytest.raises(ValueError, match="instrument is True; the backend 'cyclades' has no shared kernel"):
-        hogwild.minimize(problem(), backend="cyclades", instrument=True)
+        hogwild.minimize(problem(), backend="cyclades", observe=hogwild.Observe(instrument=True))

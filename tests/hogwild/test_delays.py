@@ -48,7 +48,7 @@ class FakeClock:
 
 def spend_interpreted(delay, times):
     for _ in range(times):
-        delays.linger(delay)
+        delays.busy_wait(delay)
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def test_the_cores_clock_is_measured_once_whatever_comes_between_two_readings(cl
 
 
 def test_a_timed_delay_ends_at_the_first_tick_after_it_and_lost_time_counts(clock):
-    delays.linger(delays.TimedDelay(np.uint64(250)))
+    delays.busy_wait(delays.TimedDelay(np.uint64(250)))
     assert clock.readings == 1 + 10
     clock.readings, clock.stolen = 0, {3: 10**6}
-    delays.linger(delays.TimedDelay(np.uint64(250)))
+    delays.busy_wait(delays.TimedDelay(np.uint64(250)))
     assert clock.readings == 3
 
 
@@ -122,7 +122,7 @@ def test_no_timed_delay_ends_early_by_its_own_clock():
 @pytest.mark.parametrize("given", [-1.0, 1e-10, 2.0, float("nan"), "1"])
 def test_a_bad_delay_is_named(given):
     with pytest.raises((TypeError, ValueError), match="gradient_delay is"):
-        hogwild.minimize(problem(), gradient_delay=given)
+        hogwild.minimize(problem(), observe=hogwild.Observe(gradient_delay=given))
 
 
 @pytest.mark.parametrize("backend", hogwild.BACKENDS)
@@ -131,7 +131,7 @@ def test_every_backend_delays_its_gradients_and_is_not_changed_by_it(backend):
     case = problem(examples=60)
     workers = 1 if backend == "serial" else 2
     result = hogwild.minimize(
-        case, backend=backend, workers=workers, epochs=1, step_size=0.01, gradient_delay=2e-3
+        case, backend=backend, workers=workers, epochs=1, step_size=0.01, observe=hogwild.Observe(gradient_delay=2e-3)
     )
     assert sum(result.updates) == 60 * (workers if backend == "averaging" else 1)
     assert result.train_seconds > 0.25 * max(result.updates) * 2e-3
@@ -149,7 +149,7 @@ def test_the_time_limit_is_looked_at_between_delays(backend):
         backend=backend,
         workers=None if backend == "serial" else 2,
         epochs=1,
-        gradient_delay=0.2,
+        observe=hogwild.Observe(gradient_delay=0.2),
         time_limit=0.1,
     )
     assert result.status == "timeout"

@@ -218,7 +218,7 @@ def test_nor_do_those_overshoot_whose_features_go_together(popularity: str, peri
 def test_more_workers_than_cores_stay_below_the_start(workers: int) -> None:
     """Delays make them interleave. Without damping, four of them go to twelve times the start."""
     case = sparse_problem("least_squares", "zipf", 1.0)
-    options: dict[str, Any] = {"method": "sdca", "epochs": 8, "gradient_delay": 2e-5}
+    options: dict[str, Any] = {"method": "sdca", "epochs": 8, "observe": hogwild.Observe(gradient_delay=2e-5)}
     for seed in range(2):
         result = hogwild.minimize(case, backend="replicated", workers=workers, seed=seed, **options)
         found = [row.suboptimality for row in result.history[1:]]
@@ -292,7 +292,7 @@ def test_single_precision_goes_as_far_as_its_rounding(name):
 def test_the_instrument_sees_dual_steps():
     case = problem("hinge", l2=1.0)
     seen = hogwild.minimize(
-        case, method="sdca", backend="locked", workers=2, epochs=2, instrument=True
+        case, method="sdca", backend="locked", workers=2, epochs=2, observe=hogwild.Observe(instrument=True)
     ).observations
     assert seen.lost_share == pytest.approx(0, abs=1e-12)
     assert seen.writes.sum() > 0

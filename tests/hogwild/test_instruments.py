@@ -15,7 +15,7 @@ from tests.hogwild.cases import completion, grid_cut, problem
 )
 def test_watching_a_serial_run_changes_nothing_and_sees_no_neighbour(case):
     options = {"step_size": 0.03, "epochs": 3, "seed": 1}
-    plain, watched = (hogwild.minimize(case, **options, instrument=on) for on in (False, True))
+    plain, watched = (hogwild.minimize(case, **options, observe=hogwild.Observe(instrument=on)) for on in (False, True))
     assert plain.weights.tobytes() == watched.weights.tobytes()
     assert plain.observations is None
     seen = watched.observations
@@ -32,7 +32,7 @@ def test_round_robin_updates_are_stale_by_the_other_workers_of_a_round():
     """A gradient is computed while each of the others writes once."""
     case = problem(examples=600, features=40)
     result = hogwild.minimize(
-        case, backend="round_robin", workers=3, step_size=0.01, epochs=4, instrument=True
+        case, backend="round_robin", workers=3, step_size=0.01, epochs=4, observe=hogwild.Observe(instrument=True)
     )
     lag = result.observations.staleness
     assert lag.histogram.sum() == 2400
@@ -44,7 +44,7 @@ def test_round_robin_updates_are_stale_by_the_other_workers_of_a_round():
 
 def test_a_lock_around_everything_leaves_nothing_stale_and_no_collision():
     case = problem(examples=2000, features=40)
-    result = hogwild.minimize(case, backend="locked", workers=3, step_size=0.01, epochs=3, instrument=True)
+    result = hogwild.minimize(case, backend="locked", workers=3, step_size=0.01, epochs=3, observe=hogwild.Observe(instrument=True))
     seen = result.observations
     assert (seen.staleness.largest, seen.collision_rate) == (0, 0)
     assert seen.lost_share < 1e-12
@@ -52,14 +52,14 @@ def test_a_lock_around_everything_leaves_nothing_stale_and_no_collision():
 
 def test_locks_on_variables_leave_no_collision_while_writing():
     case = problem(examples=2000, features=12, density=0.5)
-    result = hogwild.minimize(case, backend="aig", workers=3, step_size=0.001, epochs=3, instrument=True)
+    result = hogwild.minimize(case, backend="aig", workers=3, step_size=0.001, epochs=3, observe=hogwild.Observe(instrument=True))
     assert result.observations.collision_rate == 0
 
 
 def test_processes_report_their_tallies():
     case = HingeSVM.from_data(np.ones((500, 2)), np.ones(500))
     result = hogwild.minimize(
-        case, backend="hogwild_processes", workers=2, step_size=2.0**-20, epochs=2, instrument=True
+        case, backend="hogwild_processes", workers=2, step_size=2.0**-20, epochs=2, observe=hogwild.Observe(instrument=True)
     )
     assert result.observations.writes.tolist() == [1000, 1000]
     np.testing.assert_array_equal(result.observations.attempted, 1000 * 2.0**-20)
@@ -99,6 +99,6 @@ def test_tallies_of_two_workers_are_put_together():
 )
 def test_what_cannot_be_watched_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        hogwild.minimize(problem(), instrument=True, **options)
+        hogwild.minimize(problem(), observe=hogwild.Observe(instrument=True), **options)
     with pytest.raises(TypeError, match="instrument is 1"):
-        hogwild.minimize(problem(), instrument=1)
+        hogwild.minimize(problem(), observe=hogwild.Observe(instrument=1))

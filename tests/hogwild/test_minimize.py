@@ -222,8 +222,8 @@ def test_pinning_restores_the_callers_cores():
     from hogwild.teams.work import usable_cores
 
     before = usable_cores()
-    hogwild.minimize(problem(), epochs=1, pin=True)
-    hogwild.minimize(problem(), backend="hogwild_threads", workers=2, epochs=1, pin=True)
+    hogwild.minimize(problem(), epochs=1, observe=hogwild.Observe(pin=True))
+    hogwild.minimize(problem(), backend="hogwild_threads", workers=2, epochs=1, observe=hogwild.Observe(pin=True))
     assert usable_cores() == before
 
 

@@ -44,7 +44,7 @@ def counter(examples, features=1):
 @pytest.mark.parametrize("backend", LOSSLESS)
 def test_not_one_update_is_lost(backend, features):
     case = counter(3000, features)
-    result = hogwild.minimize(case, backend=backend, workers=4, step_size=STEP, epochs=3, instrument=True)
+    result = hogwild.minimize(case, backend=backend, workers=4, step_size=STEP, epochs=3, observe=hogwild.Observe(instrument=True))
     assert (result.weights == 9000 * STEP).all()
     assert result.observations.lost_share == 0
     assert (result.observations.writes == 9000).all()
@@ -60,7 +60,7 @@ def test_unguarded_workers_lose_updates_where_they_meet_and_the_instrument_count
         epochs = 2**doubling
         step, sent = STEP / epochs, 200_000 * epochs
         result = hogwild.minimize(
-            case, backend="hogwild_threads", workers=2, step_size=step, epochs=epochs, instrument=True
+            case, backend="hogwild_threads", workers=2, step_size=step, epochs=epochs, observe=hogwild.Observe(instrument=True)
         )
         arrived = result.weights[0] / step
         assert result.observations.lost_share == pytest.approx(1 - arrived / sent)

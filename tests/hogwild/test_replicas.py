@@ -196,7 +196,7 @@ def test_a_lone_worker_is_serial_to_the_bit(sampling: str) -> None:
     serial = hogwild.minimize(problem(l2=0.1), backend="serial", **options)
     for merge_every in (1, 7, None):
         lone = hogwild.minimize(
-            problem(l2=0.1), backend="replicated", workers=1, merge_every=merge_every, **options
+            problem(l2=0.1), backend=hogwild.backend("replicated", merge_every=merge_every), workers=1, **options
         )
         assert lone.weights.tobytes() == serial.weights.tobytes()
         assert lone.updates == serial.updates
@@ -255,6 +255,6 @@ def test_a_worker_merges_a_few_times_an_epoch_however_expensive_it_is() -> None:
 
 def test_what_has_no_replicas_cannot_merge_them() -> None:
     with pytest.raises(ValueError, match="merge_every is 5; the backend 'hogwild_threads' has no replicas"):
-        hogwild.minimize(problem(), backend="hogwild_threads", merge_every=5)
+        hogwild.minimize(problem(), backend=hogwild.backend("hogwild_threads", merge_every=5))
     with pytest.raises(ValueError, match="merge_every is 0"):
-        hogwild.minimize(problem(), backend="replicated", merge_every=0)
+        hogwild.minimize(problem(), backend=hogwild.backend("replicated", merge_every=0))

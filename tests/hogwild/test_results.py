@@ -14,7 +14,7 @@ import hogwild
 from hogwild import optimise
 from hogwild.arguments import Limits
 from hogwild.engine.compiling import config
-from hogwild.engine.steps import Constant, Shrinking
+from hogwild.engine.steps import Constant, WeightDecay
 from hogwild.problems import HingeSVM, LeastSquares
 from hogwild.result import Result
 from hogwild.sharing.guards import Private, Unguarded
@@ -249,7 +249,7 @@ def test_the_last_sound_weights_survive(bad):
 def test_copies_that_a_time_limit_ended_apart_are_averaged_on_one_scale() -> None:
     """Each copy has shrunk by what its own worker has done, not by what workers do on average."""
     case = problem("logistic", l2=1.0, examples=100)
-    step, stored = Shrinking(Constant(1.5), 2.0), np.random.default_rng(0).normal(size=(2, case.n_weights))
+    step, stored = WeightDecay(Constant(1.5), 2.0), np.random.default_rng(0).normal(size=(2, case.n_weights))
     team = SimpleNamespace(weights=stored.copy(), policy=Private())
     run = Training(case, team, 2, step, Limits(1, None, None, 1.0), 1)
     run.updates = np.array([30, 90])

@@ -24,7 +24,7 @@ from hogwild.engine.sampling import SAMPLINGS
 from hogwild.engine.steps import (
     Constant,
     InverseTime,
-    Shrinking,
+    WeightDecay,
     in_epoch,
 )
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
@@ -126,7 +126,7 @@ def test_a_lone_replica_is_serial_however_often_it_is_merged(sampling: str, batc
     case = problem(l2=2.0, examples=50)
     serial = scaled(case, **options)
     for merge_every in (1, 7, None):
-        lone = scaled(case, backend="replicated", workers=1, merge_every=merge_every, **options)
+        lone = scaled(case, backend=hogwild.backend("replicated", merge_every=merge_every), workers=1, **options)
         np.testing.assert_allclose(lone.weights, serial.weights, rtol=1e-12, atol=1e-15)
 
 
@@ -160,7 +160,7 @@ def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, bat
     case = problem("hinge", l2=40.0)
     options: dict[str, Any] = {"sampling": "fresh_permutation", "batch_size": batch_size, "seed": 1}
     serial = scaled(case, step_size=step, epochs=2, **options)
-    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), Shrinking(step, 80.0 / batch_size)
+    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), WeightDecay(step, 80.0 / batch_size)
     order = SAMPLINGS["fresh_permutation"](derived_seed(1, "order"))
     plan = Plan(
         record,
@@ -188,7 +188,7 @@ def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, bat
 
 def test_workers_who_share_nothing_or_do_not_shrink_take_no_pieces() -> None:
     case = problem(l2=1.0)
-    fading, steady = in_epoch(Shrinking(Constant(0.1), 2.0), 0), Constant(0.1)
+    fading, steady = in_epoch(WeightDecay(Constant(0.1), 2.0), 0), Constant(0.1)
     plan = Plan(case.kernel_record(), Unguarded(), None, None, np.zeros(9), 2, 1, 10, 0)
     assert takes_pieces(plan, fading)
     assert not takes_pieces(plan, steady)
@@ -205,7 +205,7 @@ def test_more_workers_than_cores_have_no_bias(backend: str, workers: int) -> Non
     case.solve()
 
     def end(backend: str, workers: int, delay: float) -> float:
-        options: dict[str, Any] = {"backend": backend, "workers": workers, "gradient_delay": delay}
+        options: dict[str, Any] = {"backend": backend, "workers": workers, "observe": hogwild.Observe(gradient_delay=delay)}
         options |= {"epochs": 10, "step_size": InverseTime(0.1, 20.0)}
         return float(np.median([scaled(case, seed=seed, **options).suboptimality for seed in range(3)]))
 
@@ -290,7 +290,7 @@ def test_mini_batches_have_it_too(name: str, penalty: str) -> None:
     [
         (problem(l2=1.0), {"method": "sdca"}, "method is 'sdca'; with the penalty 'scaled' it must be 'sgd'"),
         (problem(l2=1.0), {"backend": "pool"}, "backend is 'pool'; with the penalty 'scaled' it must be one"),
-        (problem(), {"instrument": True}, "instrument is True; with the penalty 'scaled' it must be False"),
+        (problem(), {"observe": hogwild.Observe(instrument=True)}, "observe.instrument is True; with the penalty 'scaled' it must be False"),
         (completion(), {}, "problem is 'matrix_completion'; with the penalty 'scaled' it must be a linear"),
         (grid_cut(), {}, "problem is 'graph_cut'; with the penalty 'scaled' it must be a linear model"),
     ],
@@ -323,8 +323,8 @@ def test_a_content_example_writes_nothing_and_only_the_scale_moves(dtype: Any) -
     assert result.weights.tobytes() == (start * dtype(rule.scale)).tobytes()
 
 
-def shrinking(case: Any, step: float = 0.1) -> Shrinking:
-    return Shrinking(Constant(step), 2 * case.l2)
+def shrinking(case: Any, step: float = 0.1) -> WeightDecay:
+    return WeightDecay(Constant(step), 2 * case.l2)
 
 
 @pytest.mark.parametrize("worth", [0.0, 1e9])
@@ -352,7 +352,7 @@ def test_no_update_counts_references(step: Any) -> None:
     loop: Any = run_examples
     kernel = njit(nogil=True, error_model="numpy")(loop.py_func)
     case = problem("hinge", l2=1.0)
-    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), in_epoch(Shrinking(step, 2.0), 0)
+    record, rule = case.kernel_record()._replace(penalty=NoPenalty()), in_epoch(WeightDecay(step, 2.0), 0)
     order, scratch = SAMPLINGS["as_stored"](0), (np.empty(0, np.uint32), np.zeros(0))
     kernel(record, Unguarded(), order, delay_of(0.0), rule, np.zeros(case.n_weights), 0, 0, 0, *scratch)
     (code,) = kernel.inspect_llvm().values()

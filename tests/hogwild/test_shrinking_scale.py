@@ -13,9 +13,9 @@ from hogwild import optimise, training
 from hogwild.engine.steps import (
     Constant,
     ExponentialBackoff,
-    Fading,
+    WeightDecayInEpoch,
     InverseTime,
-    Shrinking,
+    WeightDecay,
     elapsed,
     in_epoch,
     scale_at,
@@ -129,7 +129,7 @@ def test_the_scale_is_that_of_the_position(
     position = data.draw(st.integers(first, examples))
     since, passes = epoch + first / examples, epoch + position / examples
     known = data.draw(st.floats(-20, 0))
-    own = in_epoch(Shrinking(step, strength, since, known), epoch)
+    own = in_epoch(WeightDecay(step, strength, since, known), epoch)
     expected = known - strength * (covered_twin(step, passes) - covered_twin(step, since))
     assert log_scale(own, passes) == pytest.approx(expected, abs=1e-9)
     assert scale_at(own, passes) == pytest.approx(math.exp(expected))
@@ -137,13 +137,13 @@ def test_the_scale_is_that_of_the_position(
 
 @given(steps, st.floats(1e-3, 10), st.lists(st.integers(1, 99), max_size=3, unique=True))
 def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, percents: list[int]) -> None:
-    rule = Shrinking(step, strength)
+    rule = WeightDecay(step, strength)
     assert (rule.since, rule.logarithm, rule.scale) == (0.0, 0.0, 1.0)
     logarithm, cells = 0.0, 200
     for epoch in range(3):
         for first, last in itertools.pairwise([0.0, *(percent / 100 for percent in sorted(percents)), 1.0]):
             within = in_epoch(rule, epoch)
-            assert isinstance(within, Fading)
+            assert isinstance(within, WeightDecayInEpoch)
             assert log_scale(within, epoch + first) == pytest.approx(rule.logarithm, abs=1e-9)
             middles = epoch + first + (np.arange(cells) + 0.5) / cells * (last - first)
             rates = [float(step_at(within, time)) for time in middles]
@@ -165,7 +165,7 @@ def test_a_run_that_is_cut_short_has_the_weights_of_its_updates(
     monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
     case = problem(l2=2.0, examples=60)
     result = scaled(
-        case, step_size=step, epochs=10**6, time_limit=0.02, gradient_delay=1e-4, seed=5, sampling="as_stored"
+        case, step_size=step, epochs=10**6, time_limit=0.02, observe=hogwild.Observe(gradient_delay=1e-4), seed=5, sampling="as_stored"
     )
     assert result.status == "timeout"
     whole, rest = divmod(sum(result.updates), 60)

@@ -70,6 +70,6 @@ def neighbour():
 @pytest.mark.parametrize("backend", ["serial", "hogwild_threads", "hogwild_processes"])
 def test_a_worker_that_has_to_share_its_core_says_so(neighbour, backend):
     limits = {"epochs": 100_000, "time_limit": 0.5}
-    result = hogwild.minimize(problem(examples=20_000), backend=backend, workers=1, pin=True, **limits)
+    result = hogwild.minimize(problem(examples=20_000), backend=backend, workers=1, observe=hogwild.Observe(pin=True), **limits)
     (ran,), (starved,) = result.cpu_seconds, result.starved_seconds
     assert starved / (ran + starved) > 0.2  # half, where both are treated alike
