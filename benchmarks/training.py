@@ -45,7 +45,13 @@ def exists(backend: str, workers: int) -> bool:
 def train(problem: Any, backend: str, workers: int, seed: int = 0) -> hogwild.Result:
     """Spend the budget that all figures are for."""
     return hogwild.minimize(
-        problem, backend=backend, workers=workers, step_size=0.1, epochs=EPOCHS, seed=seed, observe=hogwild.Observe(pin=True)
+        problem,
+        backend=backend,
+        workers=workers,
+        step_size=0.1,
+        epochs=EPOCHS,
+        seed=seed,
+        observe=hogwild.Observe(pin=True),
     )
 
 

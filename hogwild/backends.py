@@ -76,7 +76,8 @@ class Backend(NamedTuple):
     @property
     def lossless(self) -> bool:
         """Whether every change of a weight arrives."""
-        return self.compiled and self.schedule.lossless and traits_of(self.guard).lossless
+        guarded = traits_of(self.guard).lossless or self.schedule.conflict_free or self.alone
+        return self.compiled and self.schedule.lossless and guarded
 
     @property
     def serial_alone(self) -> bool:

@@ -60,8 +60,9 @@ def minimize(
         start, without mini-batches or a threshold; not for the backends `averaging` and `pool`, nor for
         several workers with replacement, who might move one dual variable at once.
     backend : str or Backend
-        A name in `hogwild.BACKENDS`, one with options (`hogwild.backend`); or ``"auto"``: serial, Hogwild! threads or replicas, whichever a short
-        trial before the run finds the fastest here (`Result.reason`).
+        A name in `hogwild.BACKENDS`, or a backend with options (`hogwild.backend`); or ``"auto"``: serial,
+        Hogwild! threads or replicas, whichever a short trial before the run finds the fastest here
+        (`Result.reason`).
     workers : int, optional
         Default: 1 for serial, else the number of usable cores.
     step_size : float or a record of `hogwild.steps`, optional
@@ -78,10 +79,10 @@ def minimize(
     penalty : {"touched", "scaled"}
         How updates pay a linear model's ``l2``: each for its own example's weights, by ``2 l2 w_u / d_u``
         (Niu et al. 2011, eq. 2.3); or each for all weights, by a common factor that is kept apart from them
-        (`hogwild.steps.WeightDecay`). On average over the examples that is the same gradient. The factor saves
-        a look-up for each entry, and an example without a hinge loss then writes nothing.
-        Weights of features that no example has shrink, too. ``"scaled"`` is for the method `sgd`, not for
-        the backend `pool`, and not with an instrument.
+        (`hogwild.steps.WeightDecay`). On average over the examples that is the same gradient. The factor
+        saves a look-up for each entry, and an example without a hinge loss then writes nothing. Weights of
+        features that no example has shrink, too. ``"scaled"`` is for the method `sgd`, not for the backend
+        `pool`, and not with an instrument.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional

@@ -28,7 +28,7 @@ from pydantic import (
 import hogwild
 from experiments.design import workloads
 from experiments.peers import AGAIN, PEERS
-from hogwild.choice import AUTO
+from hogwild.arguments import AUTO
 
 SPECS = Path(__file__).parents[1] / "specs"
 LEDGER = Path(__file__).parents[1] / "claims.toml"

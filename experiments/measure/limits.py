@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.measure.machine import begin, end, together
-from hogwild.engine.atomics import SPINS_BEFORE_YIELD, give_way, load_acquire, store_release
+from hogwild.engine.atomics import give_way, load_acquire, store_release
+from hogwild.engine.cells import SPINS_BEFORE_YIELD
 from hogwild.engine.compiling import compiled, config
 from hogwild.teams.work import usable_cores
 

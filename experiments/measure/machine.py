@@ -19,7 +19,8 @@ from numba.core.typing import signature
 from numba.extending import overload
 
 from experiments.measure import locks
-from hogwild.engine.atomics import SPINS_BEFORE_YIELD, fetch_add, give_way, load_acquire, pause
+from hogwild.engine.atomics import fetch_add, give_way, load_acquire, pause
+from hogwild.engine.cells import SPINS_BEFORE_YIELD
 from hogwild.engine.compiling import compiled, config, inlined
 from hogwild.teams.work import pin, usable_cores
 

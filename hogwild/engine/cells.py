@@ -1,4 +1,4 @@
-"""Cells that workers share: arrays with named fields, a cache line or two to each row; and how to wait on them."""
+"""Cells that workers share, arrays of rows with named fields, each on cache lines of its own; how to wait."""
 
 from typing import Any
 

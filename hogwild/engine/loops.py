@@ -80,7 +80,7 @@ def run_batches(job: Any, begin: int, end: int, batch_size: int) -> None:
 
     The last batch may be smaller.
     """
-    problem, guard, sampling, delay, step, weights, epoch, order, gradient = job
+    problem, guard, sampling, delay, step, weights, epoch, _, gradient = job
     examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):

@@ -40,9 +40,9 @@ _SUMS = dict.fromkeys(("lags", "squares", "touches", "touch_squares", "products"
 class Instrumented(NamedTuple):
     """A guard, watched.
 
-    The cells of a worker: updates ``done``, of which ``collided``; the example that it is ``writing``, plus 1;
-    what it has ``seen`` of the others' updates when its own ``began``; ticks that it was ``busy``, of which it
-    ``waited``.
+    The cells of a worker: updates ``done``, of which ``collided``; the example that it is ``writing``, plus
+    1; what it has ``seen`` of the others' updates when its own ``began``; ticks that it was ``busy``, of
+    which it ``waited``.
     """
 
     inner: Any

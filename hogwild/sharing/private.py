@@ -20,6 +20,7 @@ class Private(Schedule):
 
     observable: ClassVar[bool] = False
     whole_runs: ClassVar[bool] = True
+    conflict_free: ClassVar[bool] = True
 
     def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
         """Return a row of weights for each worker."""

@@ -55,6 +55,7 @@ class Rounds(Schedule):
     """
 
     observable: ClassVar[bool] = False
+    conflict_free: ClassVar[bool] = True
 
     _variables: int = 0
     _state: RoundState | None = field(default=None, compare=False)

@@ -70,6 +70,7 @@ class Schedule:
     observable: ClassVar[bool] = True  # an instrument can watch the guard on the weights that all share
     whole_runs: ClassVar[bool] = False  # each worker makes every epoch as a whole, on weights of its own
     lossless: ClassVar[bool] = True  # with a guard that loses nothing, no update is lost
+    conflict_free: ClassVar[bool] = False  # no two workers write one weight at once, whatever the guard
     serial_alone: ClassVar[bool] = True  # a single worker computes the bits of `serial`
     adds_moves: ClassVar[bool] = False  # of several workers, which would leave a set of allowed weights
     relabels: ClassVar[bool] = (

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
+from hogwild import Observe
 from hogwild.engine.delays import NoDelay
 from hogwild.engine.loops import Singles
 from hogwild.engine.sampling import FreshPermutation
@@ -10,6 +11,8 @@ from hogwild.engine.steps import Constant
 from hogwild.problems import LINEAR_PROBLEMS, GraphCut, MatrixCompletion
 from hogwild.sharing.guards import Unguarded
 from hogwild.sharing.schedule import Plan
+
+WATCHED = Observe(instrument=True)
 
 
 def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):

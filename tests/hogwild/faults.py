@@ -24,8 +24,9 @@ import psutil
 
 import hogwild
 from hogwild import backends
-from hogwild.teams import crew as teams
 from hogwild.teams import guide_pool
+from hogwild.teams.processes import ProcessTeam
+from hogwild.teams.threads import ThreadTeam
 from tests.hogwild.family import PATIENCE, footprint, left_behind, shared_memory, workers
 
 HANG_SECONDS = 60.0
@@ -126,8 +127,8 @@ def in_orders(fault: Fault):
     """Make every team fail in this way."""
     before = dict(backends.TEAMS)
     for name, team in (
-        ("processes", teams.ProcessTeam),
-        ("threads", teams.ThreadTeam),
+        ("processes", ProcessTeam),
+        ("threads", ThreadTeam),
         ("pool", guide_pool.PoolTeam),
     ):
         backends.TEAMS[name] = failing_team(team, fault)

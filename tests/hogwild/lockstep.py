@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from hogwild.engine.delays import delay_of
-from hogwild.engine.loops import Singles
 from hogwild.engine.sampling import SAMPLINGS
 from hogwild.engine.steps import Constant, WeightDecay, in_epoch
 from hogwild.problems import LINEAR_PROBLEMS
-from hogwild.problems.dual import adding, dual_rows
-from hogwild.problems.rows import NoPenalty, relabelled
+from hogwild.problems.dual import dual_rows, merging
+from hogwild.problems.rows import NoPenalty
 from hogwild.sharing import replicas
-from hogwild.sharing.guards import LINE, combined, laid_out, placed, renew, retire_worker
-from hogwild.sharing.hot import hot_first
+from hogwild.sharing.hot import Hot
+from hogwild.sharing.replicas import Replicas
+from hogwild.sharing.schedule import Assignment
+from tests.hogwild.cases import plan_for
 
 
 def sparse_problem(name: str, popularity: str, l2: float, examples: int = 2000, features: int = 400) -> Any:
@@ -49,50 +49,50 @@ def lockstep(
 ) -> np.ndarray:
     """Return the suboptimality after each part of each epoch, until it is enough.
 
-    ``method`` is a penalty, or ``"sdca"``. Without a period, it is the longest of the policy.
+    ``method`` is a penalty, or ``"sdca"``. Without a period, it is the longest.
     """
     record, rule = case.kernel_record(), Constant(step)
     if method == "scaled":
         record, rule = record._replace(penalty=NoPenalty()), WeightDecay(rule, 2 * case.l2)
+    how = (
+        merging(case, workers, period, case.n_weights)
+        if method == "sdca"
+        else replicas.merging(case, workers)
+    )
+    period = how.longest if period is None else period
+    schedule = Replicas(period) if hot_weights is None else Hot(period, hot_weights=hot_weights)
+    schedule = schedule.prepared(case, workers, merging=how._replace(first=period))
+    record = schedule.record(record, case.n_weights)
     if method == "sdca":
-        policy: Any = adding(workers, case, period, case.n_weights)
-    else:
-        policy = replicas.replicated(workers, case)
-    period = policy.longest if period is None else period
-    policy = replicas.every(policy, period)
-    if hot_weights is not None:
-        policy = hot_first(policy, case, hot_weights)
-        record = relabelled(record, policy.places)
-    if method == "sdca":
-        record = dual_rows(record, case.l2, replicas.moves_of(policy))
-    weights = laid_out(policy, np.zeros(case.n_weights) if start is None else start, workers)
-    team = [placed(policy, weights, worker) for worker in range(workers)]
+        record = dual_rows(record, case.l2, schedule.moves)
+    weights = schedule.lay_out(np.zeros(case.n_weights) if start is None else start, workers)
+    order = SAMPLINGS["fresh_permutation"](seed)
+    plan = plan_for(case, schedule, weights, workers, problem=record, sampling=order, block=period)
+    team = [schedule.assign(plan, worker) for worker in range(workers)]
     found = []
     for epoch in range(epochs):
         for part in range(evaluations):
             bounds = (case.n_examples * bound // evaluations for bound in (part, part + 1))
-            _segment(team, record, SAMPLINGS["fresh_permutation"](seed), rule, epoch, *bounds, period)
+            _segment(team, rule, epoch, *bounds)
             if method == "scaled":
                 rule = rule.after(epoch, epoch + (part + 1) / evaluations)
             scale = rule.scale if method == "scaled" else 1.0
-            found.append(float(case.suboptimality(case.objective(scale * combined(policy, weights)))))
+            found.append(float(case.suboptimality(case.objective(scale * schedule.combine(weights)))))
             if found[-1] <= enough:
                 return np.array(found)
     return np.array(found)
 
 
-def _segment(
-    team: list[Any], record: Any, order: Any, rule: Any, epoch: int, begin: int, end: int, period: int
-) -> None:
-    scratch, done = (np.empty(period, np.uint32), np.zeros(0)), 1
-    for own, _ in team:
-        renew(own)
-        own.rates[(own.worker + 1) * LINE + replicas._NOW] = 0.0
-        replicas.join(own)  # all at once, as side by side
+def _segment(team: list[Assignment], rule: Any, epoch: int, begin: int, end: int) -> None:
+    done = 1
+    team[0].plan.schedule.begin(team[0].plan.guard)
+    for own in team:
+        own.state.cells["now"][own.worker] = 0.0
+        replicas.join(own.state)  # all at once, as side by side
     while done:
         done = 0
-        for own, weights in team:
-            how = (record, own, order, delay_of(0.0), in_epoch(rule, epoch), weights)
-            done += replicas.run_periods(Singles(), *how, epoch, begin, end, *scratch)
-    for own, _ in team:
-        retire_worker(own)
+        for own in team:
+            job = own.job(in_epoch(rule, epoch), epoch)
+            done += replicas.run_periods(own.plan.updates, job, own.state, begin, end)
+    for own in team:
+        own.plan.schedule.end(own)

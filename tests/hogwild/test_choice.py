@@ -8,8 +8,9 @@ import pytest
 
 import hogwild
 from hogwild import choice
+from hogwild.assembly import Assembled
 from hogwild.engine.steps import Constant
-from tests.hogwild.cases import grid_cut, problem
+from tests.hogwild.cases import WATCHED, grid_cut, problem
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "step_size": 0.05, "sampling": "shuffled_once", "seed": 1}
 
@@ -29,16 +30,22 @@ class FakeTeam:
         self.closed = True
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], entries: int = 10**8) -> Any:
+def setup_of(entries: int = 10**8, workers: int = 2, constrained: bool = False) -> Any:
+    problem = SimpleNamespace(nonzeros=entries, n_examples=10**6, constrained=constrained)
+    given = SimpleNamespace(problem=problem, workers=workers, limits=SimpleNamespace(epochs=1))
+    return SimpleNamespace(given=given, step=Constant(0.1))
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], setup: Any) -> Any:
     monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
     teams = {name: FakeTeam(value) for name, value in seconds.items()}
 
-    def assemble(name: str, workers: int) -> Any:
-        assert workers == (1 if name == "serial" else 2)
-        return SimpleNamespace(weights=np.full(3, 7.0)), teams[name]
+    def assemble(setup: Any, backend: Any, workers: int) -> Assembled:
+        assert workers == (1 if backend.name == "serial" else 2)
+        return Assembled(teams[backend.name], np.full(3, 7.0), 0.0)  # type: ignore[arg-type]
 
-    candidates = {name: 1 if name == "serial" else 2 for name in seconds}
-    return choice.choose(candidates, assemble, Constant(0.1), entries, 10**6, 1), teams
+    monkeypatch.setattr(choice, "assemble", assemble)
+    return choice.choose(setup), teams
 
 
 @pytest.mark.parametrize(
@@ -53,26 +60,25 @@ def chosen(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], entries: 
 def test_the_fastest_is_chosen_unless_serial_is_about_as_fast(
     monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], name: str
 ) -> None:
-    found, teams = chosen(monkeypatch, seconds)
+    found, teams = chosen(monkeypatch, seconds, setup_of())
     assert found.backend == name
     assert found.workers == (1 if name == "serial" else 2)
     assert found.reason.startswith(f"{name}: in ")
     for other in teams:
         assert teams[other].closed == (other != name)
         assert len(teams[other].segments) == 1 + choice._TRIALS
-    assert found.team.weights.tolist() == [7.0] * 3  # the trial's traces are gone
+    assert found.assembled.team.weights.tolist() == [7.0] * 3  # the trial's traces are gone
     assert teams["serial"].segments[0].end == 10**4  # updates with a million entries
 
 
 def test_little_work_and_single_cores_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {"serial": 1.0, "hogwild_threads": 0.1}
-    found, _ = chosen(monkeypatch, seconds, entries=1000)
-    assert (found.backend, found.workers, found.team) == ("serial", 1, None)
+    found, _ = chosen(monkeypatch, {}, setup_of(entries=1000))
+    assert (found.backend, found.workers, found.assembled) == ("serial", 1, None)
     assert "too little work" in found.reason
-    found, _ = chosen(monkeypatch, {"serial": 1.0})
+    found, _ = chosen(monkeypatch, {}, setup_of(workers=1))
     assert found.reason == "serial: one worker is asked for"
     monkeypatch.setattr(choice, "usable_cores", lambda: [3])
-    found = choice.choose({"serial": 1, "replicated": 2}, None, Constant(0.1), 10**9, 1, 1)  # type: ignore[arg-type]
+    found = choice.choose(setup_of())
     assert found.reason == "serial: there is one core to use"
 
 
@@ -80,13 +86,14 @@ def test_a_trial_that_fails_leaves_no_team(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(choice, "usable_cores", lambda: [0, 1])
     team = FakeTeam(1.0)
 
-    def assemble(name: str, workers: int) -> Any:
-        if name != "serial":
+    def assemble(setup: Any, backend: Any, workers: int) -> Assembled:
+        if backend.name != "serial":
             raise OSError("no more threads")
-        return SimpleNamespace(weights=np.zeros(3)), team
+        return Assembled(team, np.zeros(3), 0.0)  # type: ignore[arg-type]
 
+    monkeypatch.setattr(choice, "assemble", assemble)
     with pytest.raises(OSError, match="no more threads"):
-        choice.choose({"serial": 1, "replicated": 2}, assemble, Constant(0.1), 10**8, 10**6, 1)
+        choice.choose(setup_of())
     assert team.closed
 
 
@@ -124,8 +131,8 @@ def test_problems_with_constraints_have_a_choice_too(monkeypatch: pytest.MonkeyP
 
 def test_what_auto_cannot_do_is_said_before_any_work() -> None:
     with pytest.raises(ValueError, match="name a backend then, instead of 'auto'"):
-        hogwild.minimize(problem(), backend="auto", observe=hogwild.Observe(instrument=True))
-    with pytest.raises(ValueError, match="merge_every is 5; the backend 'auto' has no replicas"):
-        hogwild.minimize(problem(), backend=hogwild.backend("auto", merge_every=5))
+        hogwild.minimize(problem(), backend="auto", observe=WATCHED)
+    with pytest.raises(ValueError, match="backend is 'auto'; it must be one of aig, "):
+        hogwild.backend("auto", merge_every=5)
     with pytest.raises(ValueError, match="backend is 'mpi'; it must be one of aig, aig_processes, "):
         hogwild.minimize(problem(), backend="mpi")

@@ -8,24 +8,25 @@ from types import SimpleNamespace
 import pytest
 
 import hogwild
-from hogwild import optimise, training
-from hogwild.arguments import UNOBSERVED
-from hogwild.engine import delays, sampling
-from hogwild.engine import loops as kernels
+from hogwild import assembly, optimise, training
+from hogwild.engine import loops
 from hogwild.engine.compiling import config
+from hogwild.engine.delays import NoDelay
+from hogwild.engine.sampling import WithReplacement
 from hogwild.engine.steps import Constant
 from hogwild.problems import LeastSquares
-from hogwild.sharing import guards as policies
-from hogwild.sharing import rounds as cyclades
-from hogwild.teams import crew as teams
-from hogwild.teams import work
-from tests.hogwild.cases import problem
+from hogwild.sharing import guards, replicas, rounds, schedule
+from hogwild.sharing.schedule import Segment
+from hogwild.sharing.shares import Shares
+from hogwild.teams import caller, crew, threads, work
+from hogwild.teams.processes import ProcessTeam
+from tests.hogwild.cases import plan_for, problem
 
 UPDATE, SECOND = 1_000, 1_000_000_000  # nanoseconds
 EVALUATION, COMPILING, SETTING_UP, CALLBACK, COLLECTION = 1_000, 300, 200, 50, 10  # seconds
 EXAMPLES, EPOCHS = 480, 3  # 480 are whole shares of 3 workers and 4 evaluations
 IN_PROCESS = [name for name, backend in hogwild.BACKENDS.items() if backend.team in ("caller", "threads")]
-SHARING = [name for name in IN_PROCESS if hogwild.BACKENDS[name].policy not in UNOBSERVED]
+OBSERVABLE = [name for name in IN_PROCESS if hogwild.BACKENDS[name].observable]
 
 
 class VirtualClock:
@@ -68,35 +69,33 @@ class VirtualClock:
 def clock(monkeypatch):
     """Make everything that a run does cost known time; collections become due all the time."""
     clock = VirtualClock()
-    for module in (optimise, teams, training, work):
+    for module in (caller, crew, optimise, threads, training, work):
         monkeypatch.setattr(module, "time", clock.module())
-    perform, scratch_for, evaluate = teams.perform, work.scratch_for, LeastSquares.objective
+    perform, assign, evaluate = crew.perform, Shares.assign, LeastSquares.objective
 
-    def run_block(plan, step, epoch, begin, end, scratch, flags):
+    def run(updates, job, begin, end):
         if end == begin:
             clock.advance(COMPILING * SECOND)
         litter = [[] for _ in range(5_000)]
         worker = threading.current_thread().name.rpartition("-")[2]
         clock.advance((end - begin) * clock.update[int(worker) if worker.isdigit() else 0])
         del litter
-        return end - begin
 
-    def start_together(plan, worker, segment, flags, scratch):
+    def start_together(own, segment, stop):
         clock.times[threading.get_ident()] = clock.times[clock.caller]
-        return perform(plan, worker, segment, flags, scratch)
+        return perform(own, segment, stop)
 
-    def set_up(plan):
+    def set_up(self, plan, worker):
         clock.advance(SETTING_UP * SECOND)
-        return scratch_for(plan)
+        return assign(self, plan, worker)
 
     def objective(self, weights):
         clock.advance(EVALUATION * SECOND)
         return evaluate(self, weights)
 
-    monkeypatch.setattr(work, "run_block", run_block)
-    monkeypatch.setattr(teams, "perform", start_together)
-    monkeypatch.setattr(work, "scratch_for", set_up)
-    monkeypatch.setattr(teams, "scratch_for", set_up)
+    monkeypatch.setattr(schedule, "run", run)
+    monkeypatch.setattr(crew, "perform", start_together)
+    monkeypatch.setattr(Shares, "assign", set_up)
     monkeypatch.setattr(LeastSquares, "objective", objective)
     gc.callbacks.append(clock.collect)
     thresholds = gc.get_threshold()
@@ -160,7 +159,7 @@ def test_a_planted_slowdown_is_found_to_the_last_digit(clock):
 @pytest.mark.parametrize("backend", ["serial", "hogwild_threads"])
 def test_only_training_uses_up_the_time_limit(clock, monkeypatch, backend, evaluations):
     """Of 25 updates' time, in blocks of 10: the third is begun. Neither evaluation nor waking takes of it."""
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 10)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: 10)
     limit = (EXAMPLES + 25) * UPDATE * 1e-9
     result = run(clock, backend, time_limit=limit, evaluations_per_epoch=evaluations)
     assert result.updates == (EXAMPLES + 30,)
@@ -172,21 +171,23 @@ def test_only_training_uses_up_the_time_limit(clock, monkeypatch, backend, evalu
 @pytest.mark.parametrize(
     ("backend", "options"),
     [(name, {"batch_size": size}) for name in IN_PROCESS for size in (1, 7)]
-    + [(name, {"observe": hogwild.Observe(instrument=True)}) for name in IN_PROCESS if name in SHARING],
+    + [(name, {"observe": hogwild.Observe(instrument=True)}) for name in IN_PROCESS if name in OBSERVABLE],
 )
 def test_all_that_a_run_needs_is_compiled_when_it_starts(backend, options):
-    loops = [kernels.run_examples, kernels.run_batches, policies.retire_worker, teams.spin_until]
-    loops += [cyclades.run_rounds, cyclades.agreed]
-    seen = []
+    options = dict(options)
+    kernels = [loops.run, loops.run_examples, loops.run_batches, guards.retire_worker, crew.spin_until]
+    kernels += [replicas.run_periods, replicas.leave_segment, rounds.run_rounds, rounds.agreed]
+    kernels += [rounds.leave_segment]
+    seen, observe = [], options.pop("observe", hogwild.Observe())
     hogwild.minimize(
         problem(),
         backend=backend,
         workers=1 if backend == "serial" else 2,
         **options,
-        observe=hogwild.Observe(gradient_delay=1e-9),
+        observe=observe._replace(gradient_delay=1e-9),
         epochs=2,
         evaluations_per_epoch=2,
-        callback=lambda row: seen.append([len(loop.signatures) for loop in loops]),
+        callback=lambda row: seen.append([len(kernel.signatures) for kernel in kernels]),
     )
     assert len(seen) == 5
     assert all(counts == seen[0] for counts in seen)
@@ -202,20 +203,12 @@ class CollectsGarbage:
 def test_worker_processes_collect_no_garbage():
     assert gc.isenabled()
     case = problem(examples=5)
-    plan = work.Plan(
-        case.kernel_record(),
-        policies.Unguarded(),
-        sampling.WithReplacement(0),
-        delays.NoDelay(),
-        case.start(None),
-        workers=1,
-        batch_size=1,
-        block=5,
-        room=0,
+    plan = plan_for(
+        case, Shares(), case.start(None), 1, sampling=WithReplacement(0), delay=NoDelay(), block=5
     )
-    team = teams.ProcessTeam(plan, Constant(0.1), [None])
+    team = ProcessTeam(plan, [None])
     try:
-        _, reports = team.run(work.Segment(Constant(0.1), 0, CollectsGarbage(), 5, 60.0))
+        _, reports = team.run(Segment(Constant(0.1), 0, CollectsGarbage(), 5, 60.0))
     finally:
         team.close()
     assert reports[0].updates == 5  # from example 0 on

@@ -12,19 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hogwild
-from hogwild import optimise
+from hogwild import assembly
 from hogwild.arguments import derived_seed
 from hogwild.engine.delays import NoDelay
-from hogwild.engine.loops import run_examples
-from hogwild.engine.sampling import SAMPLINGS, FreshPermutation, ShuffledOnce, epoch_key, examples_at
+from hogwild.engine.loops import Job, run_examples
+from hogwild.engine.sampling import (
+    SAMPLINGS,
+    FreshPermutation,
+    ShuffledOnce,
+    epoch_key,
+    examples_at,
+    shuffled_order,
+)
 from hogwild.engine.steps import InverseTime, in_epoch
 from hogwild.problems import LINEAR_PROBLEMS, GraphCut, LeastSquares, MatrixCompletion
-from hogwild.sharing import conflicts
+from hogwild.sharing import conflicts, rounds
 from hogwild.sharing.guards import Unguarded
-from hogwild.teams import work
-from tests.hogwild.cases import completion, grid_cut, problem
+from tests.hogwild.cases import WATCHED, completion, grid_cut, problem
 from tests.hogwild.twins import schedule_twin
 
+SLOW = hogwild.Observe(gradient_delay=1e-6)
 LEAST = conflicts.UPDATES_PER_WORKER
 STEP = InverseTime(0.05, 0.7)  # every position has a rate of its own
 
@@ -102,7 +109,7 @@ def test_processes_are_serial_to_the_bit(sampling: str) -> None:
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("block", [1, 50, 128])
 def test_schedules_in_several_blocks(monkeypatch: pytest.MonkeyPatch, sampling: str, block: int) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: block)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: block)
     same_as_serial(sparse_rows(), "cyclades", 3, sampling=sampling)
 
 
@@ -132,7 +139,7 @@ def test_rows_in_which_all_or_none_conflict(sampling: str) -> None:
 
 
 def test_delayed_gradients_and_given_weights_are_serial_to_the_bit() -> None:
-    same_as_serial(sparse_rows(), "cyclades", 2, observe=hogwild.Observe(gradient_delay=1e-6), initial_weights="normal")
+    same_as_serial(sparse_rows(), "cyclades", 2, observe=SLOW, initial_weights="normal")
 
 
 def test_hot_features_leave_all_to_one_worker_but_for_a_stretch_without_them() -> None:
@@ -210,7 +217,7 @@ def test_what_is_constant_is_no_conflict() -> None:
 def test_a_time_limit_ends_all_workers_after_the_same_update(
     monkeypatch: pytest.MonkeyPatch, sampling: str
 ) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 10)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: 10)
     case = sparse_rows(examples=2000)
     result = hogwild.minimize(
         case,
@@ -226,23 +233,12 @@ def test_a_time_limit_ends_all_workers_after_the_same_update(
     performed = sum(result.updates)
     assert performed % 10 == 0
     record = SAMPLINGS[sampling](derived_seed(0, "order"))
-    layout = optimise.shuffled_order(2000, record.seed) if sampling.startswith("shuffled") else None
+    layout = shuffled_order(2000, record.seed) if sampling.startswith("shuffled") else None
     weights, order = np.zeros(case.n_weights), np.empty(2000, np.uint32)
     for epoch in range(-(-performed // 2000)):
         end = min(2000, performed - 2000 * epoch)
-        run_examples(
-            case.kernel_record(0.0, layout),
-            Unguarded(),
-            record,
-            NoDelay(),
-            in_epoch(STEP, epoch),
-            weights,
-            epoch,
-            0,
-            end,
-            order,
-            np.zeros(0),
-        )
+        records = (case.kernel_record(0.0, layout), Unguarded(), record, NoDelay(), in_epoch(STEP, epoch))
+        run_examples(Job(*records, weights, epoch, order, np.zeros(0)), 0, end)
     assert result.weights.tobytes() == weights.tobytes()
 
 
@@ -251,15 +247,15 @@ def test_a_time_limit_ends_all_workers_after_the_same_update(
 def test_nobody_waits_for_a_worker_that_failed(
     monkeypatch: pytest.MonkeyPatch, failing: int, sampling: str
 ) -> None:
-    run_block = work.run_block
+    run_rounds = rounds.run_rounds
 
-    def fail(plan: Any, step: Any, epoch: int, begin: int, end: int, *rest: Any) -> int:
-        if end > 100 and plan.policy.worker == failing:
+    def fail(updates: Any, job: Any, state: Any, begin: int, end: int, *share: int) -> int:
+        if end > 100 and state.worker == failing:
             raise ZeroDivisionError("inside the worker")
-        return run_block(plan, step, epoch, begin, end, *rest)
+        return int(run_rounds(updates, job, state, begin, end, *share))
 
-    monkeypatch.setattr(work, "run_block", fail)
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 60)
+    monkeypatch.setattr(rounds, "run_rounds", fail)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: 60)
     threads = threading.active_count()
     with pytest.raises(RuntimeError, match=rf"(?s)worker {failing} failed.*inside the worker"):
         hogwild.minimize(sparse_rows(), backend="cyclades", workers=3, sampling=sampling, step_size=STEP)
@@ -268,4 +264,4 @@ def test_nobody_waits_for_a_worker_that_failed(
 
 def test_what_shares_nothing_cannot_be_watched() -> None:
     with pytest.raises(ValueError, match="instrument is True; the backend 'cyclades' has no shared kernel"):
-        hogwild.minimize(problem(), backend="cyclades", observe=hogwild.Observe(instrument=True))
+        hogwild.minimize(problem(), backend="cyclades", observe=WATCHED)

@@ -10,6 +10,10 @@ from hogwild.engine import delays
 from tests.hogwild.cases import problem
 
 
+def slow(seconds):
+    return hogwild.Observe(gradient_delay=seconds)
+
+
 @pytest.mark.parametrize("steady", [True, False])
 def test_a_delay_is_so_many_ticks_where_they_are_steady_or_turns_of_a_loop(monkeypatch, steady):
     monkeypatch.setattr(delays, "seconds_per_loop", lambda: 5e-10)
@@ -122,7 +126,7 @@ def test_no_timed_delay_ends_early_by_its_own_clock():
 @pytest.mark.parametrize("given", [-1.0, 1e-10, 2.0, float("nan"), "1"])
 def test_a_bad_delay_is_named(given):
     with pytest.raises((TypeError, ValueError), match="gradient_delay is"):
-        hogwild.minimize(problem(), observe=hogwild.Observe(gradient_delay=given))
+        hogwild.minimize(problem(), observe=slow(given))
 
 
 @pytest.mark.parametrize("backend", hogwild.BACKENDS)
@@ -131,7 +135,12 @@ def test_every_backend_delays_its_gradients_and_is_not_changed_by_it(backend):
     case = problem(examples=60)
     workers = 1 if backend == "serial" else 2
     result = hogwild.minimize(
-        case, backend=backend, workers=workers, epochs=1, step_size=0.01, observe=hogwild.Observe(gradient_delay=2e-3)
+        case,
+        backend=backend,
+        workers=workers,
+        epochs=1,
+        step_size=0.01,
+        observe=slow(2e-3),
     )
     assert sum(result.updates) == 60 * (workers if backend == "averaging" else 1)
     assert result.train_seconds > 0.25 * max(result.updates) * 2e-3
@@ -149,7 +158,7 @@ def test_the_time_limit_is_looked_at_between_delays(backend):
         backend=backend,
         workers=None if backend == "serial" else 2,
         epochs=1,
-        observe=hogwild.Observe(gradient_delay=0.2),
+        observe=slow(0.2),
         time_limit=0.1,
     )
     assert result.status == "timeout"

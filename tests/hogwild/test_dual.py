@@ -12,26 +12,22 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import entr, expit
 
 import hogwild
-from hogwild import optimise
+from hogwild import assembly
 from hogwild.engine.compiling import compiled, config
 from hogwild.problems import LINEAR_PROBLEMS, dual
 from hogwild.sharing import replicas
-from hogwild.sharing.replicas import AsMade
-from tests.hogwild.cases import completion, problem
+from hogwild.sharing.moves import AsMade
+from tests.hogwild.cases import WATCHED, completion, problem
 from tests.hogwild.lockstep import lockstep, sparse_problem
 from tests.hogwild.test_kernels import order_of
 
-BACKENDS = [
-    name
-    for name, backend in hogwild.BACKENDS.items()
-    if backend.team != "pool" and backend.policy != "private"
-]
+BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.compiled and not backend.whole_runs]
 THREADS = [name for name in BACKENDS if hogwild.BACKENDS[name].team == "threads"]
 # without the compiler exchanges are atomic among threads only
 LOSSLESS = [
     name
     for name in BACKENDS
-    if hogwild.BACKENDS[name].policy not in ("unguarded", "padded")
+    if (hogwild.BACKENDS[name].lossless or hogwild.BACKENDS[name].schedule.adds_moves)
     and not (config.DISABLE_JIT and name not in THREADS)
 ]
 step = compiled(lambda loss, *rest: dual.dual_step(loss, *rest))
@@ -98,7 +94,7 @@ def kept_record(monkeypatch: pytest.MonkeyPatch) -> list[dual.DualRows]:
         records.append(dual.dual_rows(*arguments))
         return records[-1]
 
-    monkeypatch.setattr(optimise, "dual_rows", keep)
+    monkeypatch.setattr(assembly, "dual_rows", keep)
     return records
 
 
@@ -166,7 +162,7 @@ def reached(name: str, backend: str = "serial", workers: int = 1) -> float:
     """The median over seeds."""
     options: dict[str, Any] = {"method": "sdca", "backend": backend, "workers": workers, "epochs": 10}
     if "replicated" in backend:
-        options["merge_every"] = 16
+        options["backend"] = hogwild.backend(backend, merge_every=16)
     ends = [hogwild.minimize(racing_case(name), seed=seed, **options).suboptimality for seed in range(3)]
     return float(np.median(ends))
 
@@ -260,12 +256,10 @@ def test_periods_are_no_longer_than_merges_are_worth() -> None:
         (2, 200, int(2 * 200 / entries)),
         (2, 12, replicas.SHORTEST),
     ):
-        policy = dual.adding(workers, case, None, merged)
-        assert policy.longest == longest
-        assert policy.adapts
-    given_one = dual.adding(2, case, 300, 12)
-    assert (given_one.longest, given_one.adapts) == (300, False)
-    assert isinstance(dual.adding(1, case, None, 12).moves, AsMade)
+        assert dual.merging(case, workers, None, merged).longest == longest
+    given_one = dual.merging(case, 2, 300, 12)
+    assert (given_one.first, given_one.longest) == (300, 300)
+    assert isinstance(dual.merging(case, 1, None, 12).moves, AsMade)
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "serial"])
@@ -292,7 +286,7 @@ def test_single_precision_goes_as_far_as_its_rounding(name):
 def test_the_instrument_sees_dual_steps():
     case = problem("hinge", l2=1.0)
     seen = hogwild.minimize(
-        case, method="sdca", backend="locked", workers=2, epochs=2, observe=hogwild.Observe(instrument=True)
+        case, method="sdca", backend="locked", workers=2, epochs=2, observe=WATCHED
     ).observations
     assert seen.lost_share == pytest.approx(0, abs=1e-12)
     assert seen.writes.sum() > 0

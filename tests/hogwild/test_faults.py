@@ -17,7 +17,7 @@ import pytest
 import hogwild
 from hogwild import backends
 from hogwild.engine.compiling import config
-from hogwild.teams import crew as teams
+from hogwild.teams.processes import ProcessTeam
 from tests.hogwild.cases import problem
 from tests.hogwild.family import footprint, left_behind, shared_memory, workers
 from tests.hogwild.faults import (
@@ -65,6 +65,16 @@ def check(fault, backend):
 
 def merges(backend):
     return 8 if "replicated" in backend else None
+
+
+def lock_of(team):
+    """Return the cells of its lock: of the guard, or of the merges."""
+    schedule, guard = team.schedule, team.guard
+    return (
+        schedule.replica.lock
+        if schedule.adds_moves
+        else getattr(guard, "cell", getattr(guard, "cells", None))
+    )
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -140,7 +150,7 @@ def test_a_worker_that_holds_a_lock_is_killed(backend, monkeypatch):
     """Both are stopped until one of them holds the lock; it is the one without which the lock stays taken."""
     before, teams_made = footprint(), []
 
-    class Seen(teams.ProcessTeam):
+    class Seen(ProcessTeam):
         def __init__(self, *arguments):
             teams_made.append(self)
             super().__init__(*arguments)
@@ -148,7 +158,7 @@ def test_a_worker_that_holds_a_lock_is_killed(backend, monkeypatch):
     def attack():
         begun.wait()
         pair = workers()
-        cells = getattr(teams_made[0].policy, "cell" if backend == "locked_processes" else "cells", None)
+        cells = lock_of(teams_made[0])
         for _ in range(10_000):
             for worker in pair:
                 worker.suspend()

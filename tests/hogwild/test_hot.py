@@ -166,7 +166,9 @@ def test_nothing_stays_mapped_or_open(backend: str) -> None:
 def test_it_is_for_linear_models_and_hot_weights_for_it() -> None:
     with pytest.raises(ValueError, match="'hogwild_hot_replicated'; it is for linear models, not for matrix"):
         hogwild.minimize(completion(), backend="hogwild_hot_replicated")
-    with pytest.raises(ValueError, match="hot_weights is 5; the backend 'replicated' has other options: merge"):
+    with pytest.raises(
+        ValueError, match="hot_weights is 5; the backend 'replicated' has other options: merge"
+    ):
         hogwild.backend("replicated", hot_weights=5)
     with pytest.raises(ValueError, match="hot_weights is 0"):
         hogwild.backend("hogwild_hot_replicated", hot_weights=0)

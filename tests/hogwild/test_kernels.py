@@ -10,13 +10,13 @@ from numba import njit
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.backends import POLICIES
 from hogwild.engine.compiling import config
 from hogwild.engine.delays import delay_of
-from hogwild.engine.loops import run_examples
+from hogwild.engine.loops import Job, run_examples
 from hogwild.engine.sampling import SAMPLINGS, epoch_key, examples_at, shuffled_order
 from hogwild.engine.steps import Constant, ExponentialBackoff, InverseTime
 from hogwild.problems import LINEAR_PROBLEMS
+from hogwild.sharing.guards import Atomic, GlobalLock, Turns, Unguarded, VariableLocks, make_guard
 from tests.hogwild.cases import completion, grid_cut, problem
 from tests.hogwild.twins import epoch_twin, permutation_twin
 
@@ -150,24 +150,24 @@ def test_draws_with_replacement_are_uniform_and_differ_between_epochs():
 
 @pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
 @pytest.mark.parametrize(
-    ("case", "policy"),
+    ("case", "kind"),
     [
-        (problem("hinge", l2=1.0), "unguarded"),
-        (problem("hinge"), "global_lock"),
-        (problem("logistic", l2=1.0), "atomic"),
-        (completion(), "variable_locks"),
-        (grid_cut(), "variable_locks"),
+        (problem("hinge", l2=1.0), Unguarded),
+        (problem("hinge"), GlobalLock),
+        (problem("logistic", l2=1.0), Atomic),
+        (completion(), VariableLocks),
+        (grid_cut(), VariableLocks),
+        (problem("hinge"), Turns),
     ],
-    ids=["svm", "svm_locked", "logistic_atomic", "completion_aig", "cut_aig"],
+    ids=["svm", "svm_locked", "logistic_atomic", "completion_aig", "cut_aig", "svm_turns"],
 )
-def test_no_update_counts_references(case, policy):
+def test_no_update_counts_references(case, kind):
     # A branch with a use of a record on each side makes numba count references to all of its arrays, at every
     # update: tens of nanoseconds that no result shows. (What comes from the cache has no code to look at.)
     kernel = njit(nogil=True, error_model="numpy")(run_examples.py_func)
-    guard, order = POLICIES[policy](2, case), SAMPLINGS["as_stored"](0)
-    record, weights = case.kernel_record(), np.zeros(case.n_weights)
-    scratch = np.empty(0, np.uint32), np.zeros(case.scratch_size(1))
-    kernel(record, guard, order, delay_of(0.0), Constant(0.1), weights, 0, 0, 0, *scratch)
+    guard, order = make_guard(kind, 2, case.n_variables), SAMPLINGS["as_stored"](0)
+    records = (case.kernel_record(), guard, order, delay_of(0.0), Constant(0.1), np.zeros(case.n_weights))
+    kernel(Job(*records, 0, np.empty(0, np.uint32), np.zeros(case.scratch_size(1))), 0, 0)
     (code,) = kernel.inspect_llvm().values()
     bodies = re.findall(r"^define .*?^}", code, re.DOTALL | re.MULTILINE)
     assert any("llvm.prefetch" in body or "load atomic" in body for body in bodies)

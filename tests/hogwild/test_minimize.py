@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import threading
 
 import numpy as np
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 
 import hogwild
 from hogwild.engine.compiling import config
-from hogwild.engine.steps import Constant
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
-from hogwild.teams.work import Segment, share_of
+from hogwild.sharing.schedule import share_of
 from tests.hogwild.cases import problem
 from tests.hogwild.family import workers
 
@@ -181,8 +179,7 @@ def test_divergence_is_a_status_with_its_epoch_and_sound_weights(backend):
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 12), st.integers(0, 40))
 def test_shares_partition_a_segment_in_whole_batches(length, workers, batch_size, begin):
-    segment = Segment(Constant(0.1), 0, begin, begin + length, math.inf)
-    shares = [share_of(segment, worker, workers, batch_size) for worker in range(workers)]
+    shares = [share_of(begin, begin + length, worker, workers, batch_size) for worker in range(workers)]
     assert shares[0][0] == begin
     assert shares[-1][1] == begin + length
     assert all(before[1] == after[0] for before, after in itertools.pairwise(shares))
@@ -223,7 +220,9 @@ def test_pinning_restores_the_callers_cores():
 
     before = usable_cores()
     hogwild.minimize(problem(), epochs=1, observe=hogwild.Observe(pin=True))
-    hogwild.minimize(problem(), backend="hogwild_threads", workers=2, epochs=1, observe=hogwild.Observe(pin=True))
+    hogwild.minimize(
+        problem(), backend="hogwild_threads", workers=2, epochs=1, observe=hogwild.Observe(pin=True)
+    )
     assert usable_cores() == before
 
 

@@ -11,31 +11,35 @@ from hypothesis.extra.numpy import arrays
 
 import hogwild
 from hogwild.engine.compiling import config
-from hogwild.engine.loops import Batches, Singles
+from hogwild.engine.loops import Batches, Job, Singles
 from hogwild.engine.steps import Constant
 from hogwild.problems.base import Problem
 from hogwild.problems.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
 from hogwild.problems.matrix_completion import MatrixCompletion
 from hogwild.sharing import replicas
-from hogwild.sharing.guards import LINE, combined, laid_out, placed, renew, retire
-from hogwild.sharing.replicas import LONGEST, SHORTEST, Multiplied, Replicated
-from tests.hogwild.cases import completion, grid_cut, problem
+from hogwild.sharing.moves import Multiplied
+from hogwild.sharing.replicas import LONGEST, SHORTEST, Replica, Replicas
+from tests.hogwild.cases import completion, grid_cut, plan_for, problem
 
 SIZE = 12
 
 
-def policies(workers: int, merge_every: int | None = None) -> tuple[list[Replicated], np.ndarray]:
-    policy = replicas.replicated(workers, problem(features=SIZE))
-    if merge_every is not None:
-        policy = replicas.every(policy, merge_every)
-    weights = laid_out(policy, np.zeros(SIZE), workers)
-    return [placed(policy, weights, worker)[0] for worker in range(workers)], weights
+def replicas_of(workers: int, merge_every: int | None = None) -> tuple[list[Replica], np.ndarray]:
+    case = problem(features=SIZE)
+    schedule = Replicas(merge_every).prepared(case, workers)
+    weights = schedule.lay_out(np.zeros(SIZE), workers)
+    plan = plan_for(case, schedule, weights, workers)
+    return [schedule.assign(plan, worker).state for worker in range(workers)], weights
 
 
-def done(policy: Replicated, rate: float, updates: int) -> None:
+def prepared(workers: int, case: Any) -> Replica:
+    return Replicas().prepared(case, workers).replica
+
+
+def done(replica: Replica, rate: float, updates: int) -> None:
     """Count updates as done that are not."""
-    policy.rates[(policy.worker + 1) * LINE + replicas._RATE] = rate
-    policy.cells[2 * LINE + policy.worker * LINE + replicas._LEFT] -= updates
+    replica.cells["rate"][replica.worker] = rate
+    replica.cells["left"][replica.worker] -= updates
 
 
 @given(
@@ -47,39 +51,39 @@ def done(policy: Replicated, rate: float, updates: int) -> None:
 def test_a_merge_is_as_if_the_workers_had_worked_in_turn(
     given_rows: np.ndarray, curvature: np.ndarray, rate: float, updates: int
 ) -> None:
-    (policy,), _ = policies(1, merge_every=10)
-    policy = policy._replace(curvature=curvature)
-    for row, values in zip((policy.shared, policy.own, policy.base), given_rows, strict=True):
+    (replica,), _ = replicas_of(1, merge_every=10)
+    replica = replica._replace(curvature=curvature)
+    for row, values in zip((replica.shared, replica.own, replica.base), given_rows, strict=True):
         row[:] = values
-    done(policy, rate, updates)
-    replicas.merge(policy)
+    done(replica, rate, updates)
+    replicas.merge(replica)
     shared, own, base = given_rows
     left = np.maximum(1 - rate * updates * curvature / 4, 0) ** 4
     expected = np.where(own == base, shared, own + left * (shared - base))
-    assert policy.shared.tolist() == pytest.approx(expected)
-    assert policy.shared.tolist() == policy.own.tolist() == policy.base.tolist()
-    assert policy.cells[0] == 0  # the lock is free again
-    assert policy.cells[2 * LINE + replicas._LEFT] == 10
+    assert replica.shared.tolist() == pytest.approx(expected)
+    assert replica.shared.tolist() == replica.own.tolist() == replica.base.tolist()
+    assert replica.lock[0] == 0  # it is free again
+    assert replica.cells["left"][0] == 10
 
 
 def test_what_a_replica_shows_multiplied_is_added_as_it_is() -> None:
-    (one, other), _ = policies(2, merge_every=10)
+    (one, other), _ = replicas_of(2, merge_every=10)
     factors = np.linspace(1, 2, SIZE)
-    for policy, moved in ((one, 0.5), (other, 3.0)):
-        policy.curvature[:] = 0
-        policy.own[:] = moved * factors
-        replicas.merge(policy._replace(moves=Multiplied(factors)))
+    for replica, moved in ((one, 0.5), (other, 3.0)):
+        replica.curvature[:] = 0
+        replica.own[:] = moved * factors
+        replicas.merge(replica._replace(moves=Multiplied(factors)))
     assert other.shared.tolist() == other.own.tolist() == pytest.approx([3.5] * SIZE)
 
 
 def test_two_that_settle_a_coordinate_settle_it_once() -> None:
     """Both go from 0 to the optimum 1; the sum of their moves would be 2."""
     for curvature, expected in ((0.0, 2.0), (1e3, 1.0)):
-        (one, other), _ = policies(2, merge_every=10)
-        for policy in (one, other):
-            policy.curvature[:] = curvature
-            policy.own[:] = 1.0
-            done(policy, 1.0, 1)
+        (one, other), _ = replicas_of(2, merge_every=10)
+        for replica in (one, other):
+            replica.curvature[:] = curvature
+            replica.own[:] = 1.0
+            done(replica, 1.0, 1)
         replicas.merge(one)
         replicas.merge(other)
         assert other.shared.tolist() == [expected] * SIZE
@@ -87,11 +91,11 @@ def test_two_that_settle_a_coordinate_settle_it_once() -> None:
 
 @given(st.floats(0, 12))
 def test_what_is_left_of_a_move_is_close_to_the_exponential(contracted: float) -> None:
-    (policy,), _ = policies(1, merge_every=10)
-    policy.curvature[:], policy.shared[:], policy.own[:] = contracted, 1.0, 1.0
-    done(policy, 1.0, 1)
-    replicas.merge(policy)
-    assert 0 <= math.exp(-contracted) - (policy.shared[0] - 1.0) + 1e-12 < 0.08
+    (replica,), _ = replicas_of(1, merge_every=10)
+    replica.curvature[:], replica.shared[:], replica.own[:] = contracted, 1.0, 1.0
+    done(replica, 1.0, 1)
+    replicas.merge(replica)
+    assert 0 <= math.exp(-contracted) - (replica.shared[0] - 1.0) + 1e-12 < 0.08
 
 
 def test_the_curvature_of_least_squares_is_the_diagonal_of_its_hessian() -> None:
@@ -122,30 +126,30 @@ def test_constraints_do_not_survive_merges_so_there_are_none_on_them() -> None:
 
 
 def test_workers_learn_of_each_other_at_merges() -> None:
-    (one, other), weights = policies(2, merge_every=3)
+    (one, other), weights = replicas_of(2, merge_every=3)
     for each in (one, other):
         replicas.join(each)
     one.curvature[:] = 0
     one.own[0], other.own[1], other.own[2] = 1.0, 5.0, -1.0
     one.own[2] = 2.0
     replicas.merge(one)
-    assert combined(one, weights).tolist()[:3] == [1.0, 0.0, 2.0]
+    assert weights[0].tolist()[:3] == [1.0, 0.0, 2.0]
     assert other.own[0] == 0.0
-    retire(other)
-    assert combined(one, weights).tolist()[:3] == other.own.tolist()[:3] == [1.0, 5.0, 1.0]
+    replicas.leave_segment(other)
+    assert weights[0].tolist()[:3] == other.own.tolist()[:3] == [1.0, 5.0, 1.0]
     assert one.own[1] == 0.0
-    retire(one)
+    replicas.leave_segment(one)
     assert one.own.tolist() == other.own.tolist()
 
 
 def test_a_worker_begins_a_segment_with_what_is_shared() -> None:
-    (one, other), weights = policies(2, merge_every=3)
+    (one, other), weights = replicas_of(2, merge_every=3)
     weights[0] = 7.0
     replicas.join(one)
     assert one.own.tolist() == one.base.tolist() == [7.0] * SIZE
     assert other.own.tolist() == [0.0] * SIZE
-    retire(other)  # it has had nothing to do, and nothing to merge
-    assert combined(one, weights).tolist() == [7.0] * SIZE
+    replicas.leave_segment(other)  # it has had nothing to do, and nothing to merge
+    assert weights[0].tolist() == [7.0] * SIZE
 
 
 @pytest.mark.parametrize(("batch_size", "merge_every"), [(1, 7), (1, 1000), (4, 2), (4, 13)])
@@ -157,34 +161,20 @@ def test_workers_take_all_updates_once_whole_batches_and_merge_after_each_period
         pytest.skip("the compiled loop cannot be watched")
     pieces: list[list[int]] = []
     merges: list[int] = []
-    monkeypatch.setattr(replicas, "run_part", lambda *given: pieces.append(list(given[8:10])))
-    monkeypatch.setattr(replicas, "merge_in_time", lambda policy: merges.append(len(pieces)))
-    workers, weights = policies(2, merge_every=merge_every)
+    monkeypatch.setattr(replicas, "run_part", lambda updates, job, *bounds: pieces.append(list(bounds)))
+    monkeypatch.setattr(replicas, "merge_in_time", lambda replica: merges.append(len(pieces)))
+    workers, weights = replicas_of(2, merge_every=merge_every)
     case, kind = problem(features=SIZE, examples=400), Singles() if batch_size == 1 else Batches(batch_size)
-    order, room = np.empty(50, np.uint32), np.empty(0)
+    order, rule = np.empty(50, np.uint32), Constant(0.1)
+    job = Job(case.kernel_record(), None, None, None, rule, weights, 0, order, np.empty(0))
     counts = [1, 1]
-    renew(workers[0])
     while any(counts):
-        for number, policy in enumerate(workers):
-            counts[number] = replicas.run_periods(
-                kind,
-                case.kernel_record(),
-                policy,
-                None,
-                None,
-                Constant(0.1),
-                weights,
-                0,
-                10,
-                387,
-                order,
-                room,
-            )
+        for number, replica in enumerate(workers):
+            counts[number] = replicas.run_periods(kind, job, replica, 10, 387)
             assert counts[number] <= 50 + batch_size
-            for each in workers:
-                at = 2 * LINE + each.worker * LINE
-                if each.cells[at + replicas._LEFT] <= 0:
-                    each.cells[at + replicas._LEFT] = each.cells[at + replicas._PERIOD]
+            for each in replica.cells:
+                if each["left"] <= 0:
+                    each["left"] = each["period"]
     assert [position for begin, end in pieces for position in range(begin, end)] == list(range(10, 387))
     assert all((begin - 10) % batch_size == 0 for begin, _ in pieces)
     assert bool(merges) == (merge_every < 1000)
@@ -196,7 +186,10 @@ def test_a_lone_worker_is_serial_to_the_bit(sampling: str) -> None:
     serial = hogwild.minimize(problem(l2=0.1), backend="serial", **options)
     for merge_every in (1, 7, None):
         lone = hogwild.minimize(
-            problem(l2=0.1), backend=hogwild.backend("replicated", merge_every=merge_every), workers=1, **options
+            problem(l2=0.1),
+            backend=hogwild.backend("replicated", merge_every=merge_every),
+            workers=1,
+            **options,
         )
         assert lone.weights.tobytes() == serial.weights.tobytes()
         assert lone.updates == serial.updates
@@ -215,21 +208,21 @@ def test_the_period_adapts_to_the_cost_of_merging(
     monkeypatch: pytest.MonkeyPatch, worked: int, merged_in: int, period: int
 ) -> None:
     merge_in_time = getattr(replicas.merge_in_time, "py_func", replicas.merge_in_time)
-    (policy,), _ = policies(1, merge_every=400)
-    policy = policy._replace(adapts=True, longest=LONGEST)
+    (replica,), _ = replicas_of(1, merge_every=400)
+    replica = replica._replace(adapts=True, longest=LONGEST)
     clock = iter([100, 200, 200 + worked, 200 + worked + merged_in])
     monkeypatch.setattr(replicas, "ticks", lambda: next(clock))
-    merge_in_time(policy)
-    assert policy.cells[2 * LINE + replicas._PERIOD] == 400  # nothing to measure before the first merge
-    merge_in_time(policy)
-    assert policy.cells[2 * LINE + replicas._PERIOD] == policy.cells[2 * LINE + replicas._LEFT] == period
+    merge_in_time(replica)
+    assert replica.cells["period"][0] == 400  # nothing to measure before the first merge
+    merge_in_time(replica)
+    assert replica.cells["period"][0] == replica.cells["left"][0] == period
 
 
 def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     merge_in_time = getattr(replicas.merge_in_time, "py_func", replicas.merge_in_time)
     for step, limit in ((1, SHORTEST), (10**6, LONGEST)):
-        (policy,), _ = policies(1)
-        policy = policy._replace(longest=LONGEST)
+        (replica,), _ = replicas_of(1)
+        replica = replica._replace(longest=LONGEST)
         now = [10**9]
 
         def clock(step: int = step, now: list[int] = now) -> int:
@@ -238,23 +231,25 @@ def test_the_period_keeps_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(replicas, "ticks", clock)
         for _ in range(20):
-            merge_in_time(policy)
-        assert policy.cells[2 * LINE + replicas._PERIOD] == limit
+            merge_in_time(replica)
+        assert replica.cells["period"][0] == limit
 
 
 def test_a_worker_merges_a_few_times_an_epoch_however_expensive_it_is() -> None:
-    assert replicas.replicated(4, problem(examples=120)).longest == SHORTEST
-    large = replicas.replicated(4, problem(examples=6400, features=SIZE))
+    assert prepared(4, problem(examples=120)).longest == SHORTEST
+    large = prepared(4, problem(examples=6400, features=SIZE))
     assert large.longest == 6400 / 4 / (4 * Problem.merges)
-    assert large.cells[2 * LINE + replicas._PERIOD] == large.longest
-    factors = replicas.replicated(2, completion(entries=6400))
+    assert large.cells["period"][0] == large.longest
+    factors = prepared(2, completion(entries=6400))
     assert factors.longest == 6400 / 2 / (2 * MatrixCompletion.merges)
-    larger = replicas.replicated(2, problem(examples=64_000, features=SIZE))
-    assert larger.cells[2 * LINE + replicas._PERIOD] == replicas.FIRST < larger.longest
+    larger = prepared(2, problem(examples=64_000, features=SIZE))
+    assert larger.cells["period"][0] == replicas.FIRST < larger.longest
 
 
 def test_what_has_no_replicas_cannot_merge_them() -> None:
-    with pytest.raises(ValueError, match="merge_every is 5; the backend 'hogwild_threads' has no replicas"):
-        hogwild.minimize(problem(), backend=hogwild.backend("hogwild_threads", merge_every=5))
+    with pytest.raises(
+        ValueError, match="merge_every is 5; the backend 'hogwild_threads' has other options: none"
+    ):
+        hogwild.backend("hogwild_threads", merge_every=5)
     with pytest.raises(ValueError, match="merge_every is 0"):
-        hogwild.minimize(problem(), backend=hogwild.backend("replicated", merge_every=0))
+        hogwild.backend("replicated", merge_every=0)

@@ -17,7 +17,8 @@ from hogwild.engine.compiling import config
 from hogwild.engine.steps import Constant, WeightDecay
 from hogwild.problems import HingeSVM, LeastSquares
 from hogwild.result import Result
-from hogwild.sharing.guards import Private, Unguarded
+from hogwild.sharing.private import Private
+from hogwild.sharing.shares import Shares
 from hogwild.teams.work import Report
 from hogwild.training import DIVERGENCE_FACTOR, Training, bounds_of
 from tests.hogwild.cases import completion, grid_cut, problem
@@ -176,6 +177,10 @@ class Script(LeastSquares):
         return self.told.pop(0)
 
 
+def setup_of(case, step, limits):
+    return SimpleNamespace(given=SimpleNamespace(problem=case, limits=limits, batch_size=1), step=step)
+
+
 def told(objectives, monkeypatch=None, *, gaps=None, seconds=0.0, short=0, **limits):
     """Train where the objective of each checkpoint is given; the last segment is some updates short."""
     case = Script.from_data(np.eye(4), np.ones(4))
@@ -191,9 +196,10 @@ def told(objectives, monkeypatch=None, *, gaps=None, seconds=0.0, short=0, **lim
         done = segment.end - segment.begin - (short if last else 0)
         return seconds, [Report(done, 0.0, 0.0, 0)]
 
-    team = SimpleNamespace(weights=np.zeros(4), policy=Unguarded(), run=perform)
+    team = SimpleNamespace(weights=np.zeros(4), schedule=Shares(), run=perform)
     given_limits = {"target": None, "tolerance": None, "time_limit": math.inf} | limits
-    training = Training(case, team, 1, Constant(0.1), Limits(len(objectives) - 1, **given_limits), 1)
+    limits = Limits(len(objectives) - 1, **given_limits)
+    training = Training(setup_of(case, Constant(0.1), limits), team, 1)
     training.go(bounds_of(4, 1, 1), lambda checkpoint: None)
     return training
 
@@ -250,8 +256,8 @@ def test_copies_that_a_time_limit_ended_apart_are_averaged_on_one_scale() -> Non
     """Each copy has shrunk by what its own worker has done, not by what workers do on average."""
     case = problem("logistic", l2=1.0, examples=100)
     step, stored = WeightDecay(Constant(1.5), 2.0), np.random.default_rng(0).normal(size=(2, case.n_weights))
-    team = SimpleNamespace(weights=stored.copy(), policy=Private())
-    run = Training(case, team, 2, step, Limits(1, None, None, 1.0), 1)
+    team = SimpleNamespace(weights=stored.copy(), schedule=Private())
+    run = Training(setup_of(case, step, Limits(1, None, None, 1.0)), team, 2)
     run.updates = np.array([30, 90])
     run._bring_to_one_scale(step, 0)
     run._step = step.after(0, 0.6)

@@ -19,7 +19,7 @@ from hogwild.arguments import derived_seed
 from hogwild.engine.compiling import config
 from hogwild.engine.contract import gradient_is_zero
 from hogwild.engine.delays import delay_of
-from hogwild.engine.loops import run_examples
+from hogwild.engine.loops import Batches, Job, Singles, run_examples
 from hogwild.engine.sampling import SAMPLINGS
 from hogwild.engine.steps import (
     Constant,
@@ -29,10 +29,12 @@ from hogwild.engine.steps import (
 )
 from hogwild.problems import LINEAR_PROBLEMS, HingeSVM
 from hogwild.problems.rows import NoPenalty
-from hogwild.sharing import replicas
-from hogwild.sharing.guards import Private, Unguarded
-from hogwild.teams.work import NEXT, Plan, plan_for, run_block, scratch_for, takes_pieces
-from tests.hogwild.cases import completion, grid_cut, problem
+from hogwild.sharing.guards import Unguarded
+from hogwild.sharing.private import Private
+from hogwild.sharing.replicas import Replicas
+from hogwild.sharing.rounds import Rounds
+from hogwild.sharing.shares import Padded, Shares, run_pieces
+from tests.hogwild.cases import completion, grid_cut, plan_for, problem
 from tests.hogwild.lockstep import lockstep
 from tests.hogwild.shrinking import (
     BACKOFF,
@@ -126,7 +128,9 @@ def test_a_lone_replica_is_serial_however_often_it_is_merged(sampling: str, batc
     case = problem(l2=2.0, examples=50)
     serial = scaled(case, **options)
     for merge_every in (1, 7, None):
-        lone = scaled(case, backend=hogwild.backend("replicated", merge_every=merge_every), workers=1, **options)
+        lone = scaled(
+            case, backend=hogwild.backend("replicated", merge_every=merge_every), workers=1, **options
+        )
         np.testing.assert_allclose(lone.weights, serial.weights, rtol=1e-12, atol=1e-15)
 
 
@@ -162,39 +166,31 @@ def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, bat
     serial = scaled(case, step_size=step, epochs=2, **options)
     record, rule = case.kernel_record()._replace(penalty=NoPenalty()), WeightDecay(step, 80.0 / batch_size)
     order = SAMPLINGS["fresh_permutation"](derived_seed(1, "order"))
-    plan = Plan(
-        record,
-        Unguarded(),
-        order,
-        delay_of(0.0),
-        np.zeros(9),
-        3,
-        batch_size,
-        10,
-        case.scratch_size(batch_size),
-    )
-    flags, turns, scratch = np.zeros(NEXT + 1, np.int64), [0, 0, 0, 0, 0, 1, 2], scratch_for(plan)
+    schedule = Shares().with_common_factor()
+    updates: Any = Singles() if batch_size == 1 else Batches(batch_size)
+    made = {
+        "problem": record,
+        "sampling": order,
+        "updates": updates,
+        "scratch": case.scratch_size(batch_size),
+    }
+    plan = plan_for(case, schedule, np.zeros(9), 3, block=10, step=rule, **made)
+    team, turns = [schedule.assign(plan, worker) for worker in range(3)], [0, 0, 0, 0, 0, 1, 2]
     for epoch in range(2):
-        flags[NEXT] = 0
-        now, left = in_epoch(rule, epoch), [True] * 3
-        assert takes_pieces(plan, now)
+        schedule.begin(plan.guard)
+        jobs, left = [own.job(in_epoch(rule, epoch), epoch) for own in team], [True] * 3
         for worker in itertools.cycle(turns):
-            left[worker] = run_block(plan_for(plan, worker), now, epoch, 0, 120, scratch, flags) > 0
+            left[worker] = run_pieces(updates, jobs[worker], 0, 120, schedule._next, 16) > 0
             if not any(left):
                 break
         rule = rule.after(epoch, epoch + 1.0)
     assert (rule.scale * plan.weights).tobytes() == serial.weights.tobytes()
 
 
-def test_workers_who_share_nothing_or_do_not_shrink_take_no_pieces() -> None:
-    case = problem(l2=1.0)
-    fading, steady = in_epoch(WeightDecay(Constant(0.1), 2.0), 0), Constant(0.1)
-    plan = Plan(case.kernel_record(), Unguarded(), None, None, np.zeros(9), 2, 1, 10, 0)
-    assert takes_pieces(plan, fading)
-    assert not takes_pieces(plan, steady)
-    assert not takes_pieces(plan._replace(workers=1), fading)
-    assert not takes_pieces(plan._replace(policy=Private()), fading)
-    assert not takes_pieces(plan._replace(policy=replicas.replicated(2, case)), fading)
+def test_only_workers_who_share_weights_take_pieces() -> None:
+    assert all(kind().with_common_factor()._next is not None for kind in (Shares, Padded))
+    for schedule in (Private(), Replicas(), Rounds()):
+        assert schedule.with_common_factor() is schedule
 
 
 @pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
@@ -205,7 +201,11 @@ def test_more_workers_than_cores_have_no_bias(backend: str, workers: int) -> Non
     case.solve()
 
     def end(backend: str, workers: int, delay: float) -> float:
-        options: dict[str, Any] = {"backend": backend, "workers": workers, "observe": hogwild.Observe(gradient_delay=delay)}
+        options: dict[str, Any] = {
+            "backend": backend,
+            "workers": workers,
+            "observe": hogwild.Observe(gradient_delay=delay),
+        }
         options |= {"epochs": 10, "step_size": InverseTime(0.1, 20.0)}
         return float(np.median([scaled(case, seed=seed, **options).suboptimality for seed in range(3)]))
 
@@ -290,7 +290,11 @@ def test_mini_batches_have_it_too(name: str, penalty: str) -> None:
     [
         (problem(l2=1.0), {"method": "sdca"}, "method is 'sdca'; with the penalty 'scaled' it must be 'sgd'"),
         (problem(l2=1.0), {"backend": "pool"}, "backend is 'pool'; with the penalty 'scaled' it must be one"),
-        (problem(), {"observe": hogwild.Observe(instrument=True)}, "observe.instrument is True; with the penalty 'scaled' it must be False"),
+        (
+            problem(),
+            {"observe": hogwild.Observe(instrument=True)},
+            "observe.instrument is True; with the penalty 'scaled' it must be False",
+        ),
         (completion(), {}, "problem is 'matrix_completion'; with the penalty 'scaled' it must be a linear"),
         (grid_cut(), {}, "problem is 'graph_cut'; with the penalty 'scaled' it must be a linear model"),
     ],
@@ -353,8 +357,8 @@ def test_no_update_counts_references(step: Any) -> None:
     kernel = njit(nogil=True, error_model="numpy")(loop.py_func)
     case = problem("hinge", l2=1.0)
     record, rule = case.kernel_record()._replace(penalty=NoPenalty()), in_epoch(WeightDecay(step, 2.0), 0)
-    order, scratch = SAMPLINGS["as_stored"](0), (np.empty(0, np.uint32), np.zeros(0))
-    kernel(record, Unguarded(), order, delay_of(0.0), rule, np.zeros(case.n_weights), 0, 0, 0, *scratch)
+    records = (record, Unguarded(), SAMPLINGS["as_stored"](0), delay_of(0.0), rule, np.zeros(case.n_weights))
+    kernel(Job(*records, 0, np.empty(0, np.uint32), np.zeros(0)), 0, 0)
     (code,) = kernel.inspect_llvm().values()
     bodies = re.findall(r"^define .*?^}", code, re.DOTALL | re.MULTILINE)
     assert any("llvm.prefetch" in body or "load atomic" in body for body in bodies)

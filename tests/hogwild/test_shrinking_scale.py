@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hogwild import optimise, training
+import hogwild
+from hogwild import assembly, training
 from hogwild.engine.steps import (
     Constant,
     ExponentialBackoff,
-    WeightDecayInEpoch,
     InverseTime,
     WeightDecay,
+    WeightDecayInEpoch,
     elapsed,
     in_epoch,
     scale_at,
     step_at,
 )
-from hogwild.teams.work import Segment
+from hogwild.sharing.schedule import Segment
 from tests.hogwild.cases import problem
 from tests.hogwild.shrinking import (
     BACKOFF,
@@ -162,10 +163,16 @@ def test_the_scale_is_what_the_steps_since_leave(step: Any, strength: float, per
 def test_a_run_that_is_cut_short_has_the_weights_of_its_updates(
     monkeypatch: pytest.MonkeyPatch, step: Any
 ) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: 7)
     case = problem(l2=2.0, examples=60)
     result = scaled(
-        case, step_size=step, epochs=10**6, time_limit=0.02, observe=hogwild.Observe(gradient_delay=1e-4), seed=5, sampling="as_stored"
+        case,
+        step_size=step,
+        epochs=10**6,
+        time_limit=0.02,
+        observe=hogwild.Observe(gradient_delay=1e-4),
+        seed=5,
+        sampling="as_stored",
     )
     assert result.status == "timeout"
     whole, rest = divmod(sum(result.updates), 60)
@@ -181,7 +188,7 @@ def test_a_run_that_is_cut_short_has_the_weights_of_its_updates(
 def test_a_time_limit_leaves_sound_weights(
     monkeypatch: pytest.MonkeyPatch, backend: str, time_limit: float
 ) -> None:
-    monkeypatch.setattr(optimise, "block_size", lambda *arguments: 7)
+    monkeypatch.setattr(assembly, "block_size", lambda *arguments: 7)
     case, workers = problem("hinge", l2=2.0), 1 if backend == "serial" else 3
     result = scaled(
         case, backend=backend, workers=workers, step_size=BACKOFF, epochs=10**6, time_limit=time_limit

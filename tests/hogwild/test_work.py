@@ -11,7 +11,9 @@ import scipy.sparse as sp
 import hogwild
 from hogwild.engine.steps import Constant, ExponentialBackoff, InverseTime, step_at
 from hogwild.problems import LeastSquares
-from hogwild.teams.work import Segment, paced, share_of, usable_cores
+from hogwild.sharing.schedule import Segment, share_of
+from hogwild.sharing.shares import paced
+from hogwild.teams.work import usable_cores
 from tests.hogwild.cases import problem
 
 EXAMPLES = 240
@@ -23,7 +25,7 @@ def test_all_workers_begin_and_end_with_the_same_step(step, epoch):
     segment = Segment(step, epoch, 120, 240, np.inf)
     for workers in (1, 3):
         for worker in range(workers):
-            begin, end = share_of(segment, worker, workers, 1)
+            begin, end = share_of(segment.begin, segment.end, worker, workers, 1)
             rule = paced(segment, begin, workers, EXAMPLES)
             first, last = (float(step_at(rule, epoch + place / EXAMPLES)) for place in (begin, end))
             if isinstance(step, InverseTime):
@@ -70,6 +72,8 @@ def neighbour():
 @pytest.mark.parametrize("backend", ["serial", "hogwild_threads", "hogwild_processes"])
 def test_a_worker_that_has_to_share_its_core_says_so(neighbour, backend):
     limits = {"epochs": 100_000, "time_limit": 0.5}
-    result = hogwild.minimize(problem(examples=20_000), backend=backend, workers=1, observe=hogwild.Observe(pin=True), **limits)
+    result = hogwild.minimize(
+        problem(examples=20_000), backend=backend, workers=1, observe=hogwild.Observe(pin=True), **limits
+    )
     (ran,), (starved,) = result.cpu_seconds, result.starved_seconds
     assert starved / (ran + starved) > 0.2  # half, where both are treated alike
