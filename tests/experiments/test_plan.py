@@ -84,8 +84,9 @@ def test_no_default_has_changed() -> None:
     before = {
         "method": "sgd", "workers": 1, "sampling": "fresh_permutation", "batch_size": 1,
         "gradient_threshold": 0.0, "epochs": 10, "gradient_delay": 0.0, "penalty": "touched",
-        "merge_every": 0, "hot_weights": 0, "page_cache": "warm", "initial_weights": "default", "target": None,
-        "tolerance": None, "time_limit": 60.0, "evaluations_per_epoch": 1, "instrument": False, "pin": True,
+        "merge_every": 0, "hot_weights": 0, "page_cache": "warm", "initial_weights": "default",
+        "target": None, "tolerance": None, "time_limit": 60.0, "evaluations_per_epoch": 1,
+        "instrument": False, "pin": True,
     }  # fmt: skip
     assert before.items() <= {name: option.default for name, option in options.OPTIONS.items()}.items()
 

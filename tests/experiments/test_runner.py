@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from experiments.design.plan import Trial
-from experiments.measure import environment, journal, machine, runner
+from experiments.measure import environment, journal, machine, records, runner
 from experiments.measure.outcome import Impossible, Outcome
 from experiments.measure.runner import RunError
 from tests.experiments.trials import TRIAL
@@ -113,7 +113,7 @@ def test_a_second_run_does_what_is_left(tmp_path: Path) -> None:
 def test_the_tables_follow_the_journal_during_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "TABLES_SHARE", 1e9)
+    monkeypatch.setattr(records, "TABLES_SHARE", 1e9)
     seen: list[int] = []
 
     def execute(trial: Trial) -> Outcome:
@@ -277,11 +277,10 @@ def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path
 KILLED = """
 import sys, time
 from pathlib import Path
-from experiments.measure import machine
-from experiments.measure import runner
+from experiments.measure import machine, records, runner
 from tests_of_the_runner import TRIALS, ok
 machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
-runner.TABLES_SHARE = 1e9
+records.TABLES_SHARE = 1e9
 def execute(trial):
     if trial.replicate == 2:
         print("in flight", flush=True)
@@ -314,15 +313,16 @@ def test_a_kill_costs_the_trial_in_flight(tmp_path: Path) -> None:
     assert done == [2, 3]
 
 
-def test_tables_are_written_again_only_after_another_trial(tmp_path, monkeypatch):
-    written = []
+def test_tables_are_written_again_only_after_another_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
     monkeypatch.setattr(journal, "write_tables", written.append)
-    monkeypatch.setattr(journal, "append", lambda *arguments: None)
-    records = runner._Records(tmp_path)
-    records.write()
-    records.write()
+    kept = records.Records(tmp_path, [], Console(file=io.StringIO()))
+    kept.write()
+    kept.write()
     assert len(written) == 1
-    records.add(runner.Outcome({}))
-    records.write()
-    records.write()
+    kept.add("a", Outcome({"trial": "a"}))
+    kept.write()
+    kept.write()
     assert len(written) == 2
