@@ -6,11 +6,14 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.design.plan import Trial
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 errors = Console(stderr=True)
@@ -74,11 +77,14 @@ def run(
     from experiments.design import plan, spec
     from experiments.judge import precision
     from experiments.measure import journal, machine, runner
+    from experiments.report.figures import NAMES
+    from hogwild.teams.work import usable_cores
 
     directory = out or Path("results") / preset
-    cores = len(machine.usable_cores())
+    cores = len(usable_cores())
     try:
         specs = spec.find(names or [], preset)
+        spec.check_figures(specs, NAMES)
         trials = plan.make(specs, cores)
         if dry_run:
             _show(trials)
@@ -160,7 +166,7 @@ def paper(directory: Directory) -> None:
     print(build(directory))
 
 
-def _show(trials: list[Any]) -> None:
+def _show(trials: list[Trial]) -> None:
     plain = ("key", "experiment", "grid", "method", "backend", "sampling", "epochs")
     table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:

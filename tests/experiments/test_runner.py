@@ -4,10 +4,11 @@ import csv
 import errno
 import io
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -274,34 +275,29 @@ def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path
     assert "\x1b[" in screen.getvalue()
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-from experiments.measure import machine, records, runner
-from tests_of_the_runner import TRIALS, ok
-machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
-records.TABLES_SHARE = 1e9
-def execute(trial):
-    if trial.replicate == 2:
-        print("in flight", flush=True)
-        time.sleep(60)
-    return ok(trial)
-runner.run(TRIALS, Path(sys.argv[1]) / "run", preset="smoke", execute=execute)
-"""
+def test_a_kill_costs_the_trial_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "TABLES_SHARE", 1e9)
+    monkeypatch.setattr(environment, "environment", lambda *_: {"preset": "smoke", "fingerprint": "0123"})
+    context = multiprocessing.get_context("fork")
+    in_flight = context.Event()
 
+    def execute(trial: Trial) -> Outcome:
+        if trial.replicate == 2:
+            in_flight.set()
+            time.sleep(60)
+        return ok(trial)
 
-def test_a_kill_costs_the_trial_in_flight(tmp_path: Path) -> None:
-    (tmp_path / "tests_of_the_runner.py").write_text(
-        Path(__file__).read_text(encoding="utf-8"), encoding="utf-8"
-    )
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"in flight\n"
-        process.send_signal(signal.SIGKILL)
+    def run() -> None:
+        runner.run(TRIALS, tmp_path / "run", preset="smoke", execute=execute)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded")  # the child does not use the others
+        process = context.Process(target=run)
+        process.start()
+    assert in_flight.wait(60)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert [row["replicate"] for row in rows(tmp_path / "run")] == ["0", "1"]
     done: list[int] = []
     runner.run(
