@@ -39,7 +39,7 @@ def _fail(error: Exception) -> typer.Exit:
 def list_experiments() -> None:
     """Name the experiments, their questions and their cost."""
     from experiments.design import plan, spec
-    from experiments.measure.machine import usable_cores
+    from hogwild.teams.work import usable_cores
 
     table = Table.grid(padding=(0, 2))
     try:

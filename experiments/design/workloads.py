@@ -62,13 +62,6 @@ class Workload:
         asked = json.dumps([self.dataset, dict(self.data), self.data_seed], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
-    def settings(self) -> dict[str, object]:
-        """The settings as a plain table."""
-        settings = {**vars(self), "data": dict(self.data)}
-        if not self.file_hash:  # the keys of trials do not depend on there being files
-            del settings["file_hash"]
-        return settings
-
 
 @dataclass(frozen=True)
 class Built:

@@ -20,31 +20,28 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.design import options
 from experiments.measure import locks
 
 JOURNAL, TRIALS, HISTORY, ENVIRONMENT = "journal.jsonl", "trials.csv", "history.csv", "environment.json"
 LOCK = ".lock"
 
-# Columns that trials did not always have, and what they say of a trial from before: older runs stay readable.
+# Columns that a file may lack, being older than they are, and what it then says of its trials.
 ADDED: dict[str, Any] = {
-    "method": "sgd",
-    "penalty": "touched",
-    "merge_every": 0,
-    "hot_weights": 0,
-    "page_cache": "warm",
+    **options.DEFAULTS,
     "check_seconds": 0.0,
     "data_id": "unknown",
     "file_hash": "none",
     "optimum_certified": "",
 }
-TRIAL_COLUMNS = tuple(
+_BEFORE, _AFTER = (
     """
     trial experiment grid replicate purpose
     problem dataset n_examples n_features nonzeros density zipf_exponent l2 dtype
     data_id file_hash data_hash
     omega delta rho rho_error meeting_share rank
-    method backend workers sampling step_rule step_size step_parameter batch_size gradient_threshold epochs
-    gradient_delay penalty merge_every hot_weights page_cache instrument pinned
+    """,
+    """
     data_seed order_seed
     status reason check_seconds setup_seconds compile_seconds train_seconds eval_seconds wall_seconds
     cpu_seconds updates updates_per_second ns_per_nonzero
@@ -57,8 +54,9 @@ TRIAL_COLUMNS = tuple(
     build_seconds total_seconds started_at environment
     load_average spin_speed spin_efficiency steal_share starved_share
     spin_tests reading_seconds attempts disturbed
-    """.split()
+    """,
 )
+TRIAL_COLUMNS = (*_BEFORE.split(), *options.COLUMNS, *_AFTER.split())
 CHECKPOINT_COLUMNS = tuple(
     """
     epoch updates train_seconds eval_seconds wall_seconds objective suboptimality

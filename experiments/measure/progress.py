@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-import hogwild
 from experiments.design.plan import Trial
+from experiments.measure.outcome import Status
 
 PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
 
@@ -71,7 +71,7 @@ class Reporter:
         name = f"{trial.experiment} {trial.backend} × {trial.workers}"
         left = f"about {self.seconds_left():.0f} s"
         self.progress.update(self.task, advance=1, total=self.total, description=name, left=left)
-        if row["status"] == hogwild.Status.ERROR:
+        if row["status"] == Status.ERROR:
             self._say(f"{name} (trial {trial.key}): {row['reason']}")
         due = now - self.spoke > PLAIN_LINE_SECONDS or self.done == self.total
         if due and not self.console.is_terminal:

@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-import hogwild
-from experiments.design.plan import Trial, describe, settled
+from experiments.design.plan import Trial, describe
 from experiments.design.workloads import ChangedData
 from experiments.measure import environment, journal, machine
-from experiments.measure.execution import Impossible, Outcome, execute
+from experiments.measure.execution import execute
+from experiments.measure.outcome import Impossible, Outcome, Status
 from experiments.measure.progress import PLAIN_LINE_SECONDS, Reporter
+from experiments.measure.tuning import settled
 
 TABLES_SHARE = 0.001  # of the time goes at most into the CSVs that follow the journal
 ADVICE = "choose another --out, or --fresh to measure again from nothing"
@@ -194,14 +195,12 @@ def _attempt(
         outcome = execute(trial)
         _check_data(trial, outcome, hashes)
     except ChangedData as change:  # which the next run may find undone
-        outcome = Outcome(
-            {"status": str(hogwild.Status.ERROR), "reason": str(change), "disturbed": "its data"}
-        )
+        outcome = Outcome({"status": str(Status.ERROR), "reason": str(change), "disturbed": "its data"})
     except (Impossible, LookupError) as reason:
-        outcome = Outcome({"status": str(hogwild.Status.SKIPPED), "reason": str(reason)})
+        outcome = Outcome({"status": str(Status.SKIPPED), "reason": str(reason)})
     except Exception as error:  # whatever it is, it is a row, and the next trial has its turn
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        outcome = Outcome({"status": str(hogwild.Status.ERROR), "reason": text})
+        outcome = Outcome({"status": str(Status.ERROR), "reason": text})
     row = describe(trial) | {"started_at": started_at, "total_seconds": time.perf_counter() - began}
     return Outcome({**row, **outcome.columns}, outcome.history)
 

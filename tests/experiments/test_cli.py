@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import FAILED_TRIALS, app
 from experiments.measure import environment, machine, runner
-from experiments.measure.execution import Outcome
+from experiments.measure.outcome import Outcome
 
 SPEC = """
 question = "Does the command line work?"

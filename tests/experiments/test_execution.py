@@ -12,7 +12,7 @@ import hogwild.problems.optimum
 from experiments.design import plan, workloads
 from experiments.design.workloads import Workload
 from experiments.measure import execution, journal, machine
-from experiments.measure.execution import Impossible
+from experiments.measure.outcome import Impossible
 from tests.experiments.trials import TRIAL, WORKLOAD
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from experiments.design.plan import Trial
 from experiments.judge import verify
 from experiments.measure import environment, journal, machine, runner
-from experiments.measure.execution import Outcome
+from experiments.measure.outcome import Outcome
 from tests.experiments.trials import TRIAL
 
 KILLS = 50

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from experiments.design.plan import Trial
 from experiments.measure import environment, journal, machine, runner
-from experiments.measure.execution import Impossible, Outcome
+from experiments.measure.outcome import Impossible, Outcome
 from experiments.measure.runner import RunError
 from tests.experiments.trials import TRIAL
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from experiments.design import plan, spec, workloads
 from experiments.design.workloads import Workload
 from experiments.measure import execution
 from hogwild.datasets import Dataset
+from tests.experiments.trials import TRIAL
 
 RATINGS = Workload(
     "matrix_completion",
@@ -73,13 +73,10 @@ def test_a_data_set_with_parts_of_its_own_is_tested_on_another(monkeypatch: pyte
     ids=["ratings", "graph"],
 )
 def test_a_trial_of_each_family_has_its_errors_and_tallies(workload: Workload, errors: set[str]) -> None:
-    fixed: Any = ("default", None, None, 30.0, 1)
-    trial = plan.Trial(
-        *("mine", "small", 0, workload, 3, "aig", 2, "fresh_permutation"),
-        *("constant", 0.02, None, 1, 0.0, 2, *fixed),
-        gradient_delay=1e-7,
+    trial = replace(
+        TRIAL, workload=workload, backend="aig", workers=2, step_size=0.02, epochs=2, gradient_delay=1e-7,
         instrument=True,
-    )
+    )  # fmt: skip
     found = execution.execute(trial).columns
     assert {name for name in ("train_rmse", "test_rmse", "cut") if found[name] is not None} == errors
     assert found["status"] == "ok"
