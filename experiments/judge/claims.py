@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments import statistics
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.measure import machine
 from experiments.statistics import Interval
 
@@ -97,9 +97,9 @@ class Claim(Threshold):
     def pairs(self, run: tables.Run, value: str) -> pd.DataFrame:
         """Compute the claim's quantity for every comparable set of trials."""
         if self.over:
-            return tables.spread(run, value, self.over, self.where, self.step_range)
+            return tables.range_ratio(run, value, self.over, self.where, self.step_range)
         pairs = tables.ratio(run, value, self.numerator, self.denominator, self.where, self.free)
-        return tables.ends(pairs, self.along) if self.along else pairs
+        return tables.change_along(pairs, self.along) if self.along else pairs
 
     def relative_to(self, cores: int) -> str:
         """Name the side of the ratio that the other is compared with."""
@@ -138,18 +138,14 @@ def ledger(path: Path = LEDGER) -> list[Claim]:
     return claims
 
 
-NAMES = tuple(claim.id for claim in ledger())
-
-
-def frame(run_directory: Path, path: Path = LEDGER) -> pd.DataFrame:
+def frame(run: tables.Run, path: Path = LEDGER) -> pd.DataFrame:
     """Judge every claim by the trials of a run, a row for each."""
-    run = tables.load(run_directory)
     return pd.DataFrame([_row(run, claim) for claim in ledger(path)], columns=COLUMNS)
 
 
 def judge(run_directory: Path, path: Path = LEDGER) -> pd.DataFrame:
     """Judge every claim by the trials of a run, and write claims.csv beside them."""
-    found, partial = frame(run_directory, path), run_directory / "claims.csv.partial"
+    found, partial = frame(tables.load(run_directory), path), run_directory / "claims.csv.partial"
     found.to_csv(partial, index=False)
     os.replace(partial, run_directory / "claims.csv")
     return found
@@ -202,20 +198,24 @@ def read(run_directory: Path) -> pd.DataFrame:
     return found.fillna(dict.fromkeys(text, ""))
 
 
-def words(row: Any) -> dict[str, str]:
+def in_words(row: Any) -> dict[str, str]:
     """Write out a row of claims.csv, for a table or a sentence; ``measured`` is empty where nothing was.
 
     ``decided`` is the verdict, with the level of its intervals where that is below `statistics.LEVEL`.
     """
     plain = ("title", "source", "claimed", "base", "verdict", "reason")
     written = {name: str(getattr(row, name)) for name in plain}
-    measured = (
-        f"{tables.times(row.measured)} {row.unit} ({tables.interval(row, tables.times)})" if row.n else ""
-    )
+    measured = f"{words.times(row.measured)} {row.unit} ({words.interval(row, words.times)})" if row.n else ""
     where = ": ".join(text for text in (row.workload, row.reason) if text)
     unsure = row.verdict in ("supported", "contradicted") and row.level < statistics.LEVEL
     decided = f"{row.verdict} at {row.level:.0%}" if unsure else row.verdict
     return {**written, "decided": decided, "measured": measured, "where": where, "n": str(row.n)}
+
+
+def measured_in(run: tables.Run, claim: Claim) -> bool:
+    """Say whether a run has trials of a claim's quantity: older runs lack those of newer experiments."""
+    sides = (claim.numerator, claim.denominator)
+    return all(len(tables.select(run, {**claim.where, **side})) for side in sides)
 
 
 def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
@@ -226,9 +226,7 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
         second, name = _find(run, claim, claim.also), value.replace("_", " ")
         rule += f" and {claim.also}" if value == claim.value else f", that of {name} {claim.also},"
         if second.interval.n and value != claim.value:
-            said = (
-                f"{tables.times(second.interval.median)} ({tables.interval(second.interval, tables.times)})"
-            )
+            said = f"{words.times(second.interval.median)} ({words.interval(second.interval, words.times)})"
             reason = "; ".join(filter(None, [reason, f"{name} × {said}: {second.verdict}"]))
         verdict, level = max(verdict, second.verdict, key=WORSE.index), min(level, second.level)
     rule += " on every workload"
@@ -273,16 +271,16 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     if len(each) > 1:
         low, high = (choose(each, key=lambda name: each[name].median) for choose in (min, max))
         note += ", ".join(f"{verdict} on {n}" for verdict in VERDICTS if (n := verdicts.count(verdict)))
-        note += "; " + " to ".join(f"{tables.times(each[name].median)} ({name})" for name in (low, high))
+        note += "; " + " to ".join(f"{words.times(each[name].median)} ({name})" for name in (low, high))
     level = min(statistics.coverage(interval.n) for interval in each.values())
     verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "inconsistent"
     side = "above" if claim.base == "numerator" else "below"
     bases = [float(rows[side].median()) for rows in groups.values()]
     name = claim.relative_to(run.cores)
     if claim.along:
-        base = f"at the smallest {claim.along}: {tables.number(bases[0])} × {name}"
+        base = f"at the smallest {claim.along}: {words.number(bases[0])} × {name}"
     else:
-        base = f"{name}: {tables.amount(value, min(bases), max(bases))}"
+        base = f"{name}: {words.amount(value, min(bases), max(bases))}"
     arrived = [rows for rows in groups.values() if np.isfinite(rows[["above", "below"]].median()).all()]
     if 0 < len(arrived) < len(groups):  # a sum with a side that never got there says nothing of the others
         note += f"; measured on {len(arrived)} of {len(groups)}, where both sides got there"
@@ -312,7 +310,7 @@ def show(found: pd.DataFrame) -> None:
     colours = dict(zip(VERDICTS, ("green", "red", "yellow", "dim"), strict=True))
     table = Table("claim", "title", "claimed", "measured", "verdict", "on", title="Claims")
     for row in tables.rows(found):
-        said = {name: escape(text) for name, text in words(row).items()}
+        said = {name: escape(text) for name, text in in_words(row).items()}
         verdict = f"[{colours[row.verdict]}]{said['decided']}[/]"
         table.add_row(row.claim, said["title"], said["claimed"], said["measured"], verdict, said["where"])
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report import figures
 from experiments.report.figures import (
     concurrency,
@@ -137,19 +137,19 @@ def test_the_memory_bounds_the_kernels_where_it_was_measured(run: tables.Run) ->
 
 def test_speedups_name_what_they_are_relative_to(run: tables.Run) -> None:
     serial = tables.select(run, {"experiment": "workers", "backend": "serial", "problem": "hinge"})
-    base = tables.seconds(serial["seconds_to_1e-2"].median())
+    base = words.seconds(serial["seconds_to_1e-2"].median())
     drawn = scaling.speedup(run)
     assert drawn is not None
     assert any(text.endswith(f"\nserial: {base} to 1e-2") for text in texts(drawn[0]))
     worker = {"experiment": "paper_svm", "backend": "hogwild_threads", "workers": 1}
-    base = tables.seconds(tables.select(run, worker)["seconds_per_epoch"].median())
+    base = words.seconds(tables.select(run, worker)["seconds_per_epoch"].median())
     drawn = replication.speedup(run)
     assert drawn is not None
     assert f"SVM, RCV1 twin\none worker: {base} an epoch" in texts(drawn[0])
     serial = tables.select(run, {"experiment": "sparsity", "backend": "serial", "density": 0.002})
     drawn = density.heatmap(run)
     assert drawn is not None
-    assert f"0.002\n{tables.seconds(serial['seconds_to_1e-2'].median())}" in texts(drawn[0])
+    assert f"0.002\n{words.seconds(serial['seconds_to_1e-2'].median())}" in texts(drawn[0])
 
 
 def test_a_profile_climbs_to_the_share_of_targets_reached(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from experiments import statistics
-from experiments.judge import claims, precision, tables
-from experiments.report import figures, paper, readme
+from experiments.judge import claims, precision, quotations, tables
+from experiments.report import figures, readme
 from experiments.statistics import LEVEL, coverage, median_interval
 from tests.experiments import fake_run
 
@@ -136,7 +136,7 @@ def test_every_summary_is_of_one_value_for_each_replicate(
         getattr(importlib.import_module(f"experiments.report.figures.{module}"), function)(run)
     assert len(most) > 30
     readme.lines(tmp_path)
-    paper.numbers(run, none)
+    quotations.numbers(run, none)
     assert set(most) == {1}
     for claim in claims.ledger():
         pairs = claims._comparisons(run, claim, claim.value)

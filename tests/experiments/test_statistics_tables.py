@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from tests.experiments import fake_run
 
 
@@ -183,16 +183,16 @@ def test_quantities_are_costs_rates_or_neither(value: str, kind: str) -> None:
 
 
 def test_amounts_have_units() -> None:
-    assert tables.amount("seconds_to_1e-2", 0.046, 1.2) == "46.0 ms–1.20 s to 1e-2"
-    assert tables.amount("ns_per_nonzero", 8.0, 8.0001) == "8.00 ns per non-zero"
-    assert tables.amount("weight_error_l1", 0.2) == "weight error l1 0.200"
-    assert tables.amount("seconds_to_1e-2", math.inf) == "never to 1e-2"
+    assert words.amount("seconds_to_1e-2", 0.046, 1.2) == "46.0 ms–1.20 s to 1e-2"
+    assert words.amount("ns_per_nonzero", 8.0, 8.0001) == "8.00 ns per non-zero"
+    assert words.amount("weight_error_l1", 0.2) == "weight error l1 0.200"
+    assert words.amount("seconds_to_1e-2", math.inf) == "never to 1e-2"
 
 
 def test_ends_divide_the_densest_by_the_sparsest(run: tables.Run) -> None:
     sides = ({"backend": "hogwild_threads", "workers": 2}, {"backend": "serial"})
     pairs = tables.ratio(run, "suboptimality", *sides, {"experiment": "sparsity"})
-    found = tables.ends(pairs, "density")
+    found = tables.change_along(pairs, "density")
     assert len(found) == 2
     first = pairs[pairs["replicate"] == 0].set_index("density")["value"]
     assert found["value"].iloc[0] == pytest.approx(first[1.0] / first[0.002])
@@ -204,10 +204,10 @@ def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
     columns |= {"status": "ok", "disturbed": "", "purpose": "report"}
     trials = pd.DataFrame({**columns, "step_size": steps, "objective": objectives})
     run = tables.Run(trials, pd.DataFrame(), {"machine": {"usable_cores": 2}})
-    assert tables.spread(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
-    assert tables.spread(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
+    assert tables.range_ratio(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
+    assert tables.range_ratio(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
     narrow = run._replace(trials=trials[trials["step_size"] > 0.5])
-    assert tables.spread(narrow, "objective", tables.STEP, {}, step_range=10).empty
+    assert tables.range_ratio(narrow, "objective", tables.STEP, {}, step_range=10).empty
 
 
 def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
@@ -237,11 +237,11 @@ def test_as_many_workers_as_cores(run: tables.Run) -> None:
      (0, "0"), (math.inf, "never"), (math.nan, "–"), (0.9996, "0.9996"), (99.96, "100")],
 )  # fmt: skip
 def test_numbers_are_written_with_three_digits(value: float, text: str) -> None:
-    assert tables.number(value) == text
+    assert words.number(value) == text
 
 
 def test_seconds_are_written_in_a_unit_that_suits() -> None:
-    assert [tables.seconds(value) for value in (1.5, 2e-3, 3.14e-6, math.inf)] == [
+    assert [words.seconds(value) for value in (1.5, 2e-3, 3.14e-6, math.inf)] == [
         "1.50 s",
         "2.00 ms",
         "3.14 µs",
