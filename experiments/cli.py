@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,14 +78,14 @@ def run(
     from experiments.design import plan, spec
     from experiments.judge import precision
     from experiments.measure import journal, machine, runner
-    from experiments.report.figures import NAMES
+    from experiments.report.figures.catalogue import figures
     from hogwild.teams.work import usable_cores
 
     directory = out or Path("results") / preset
     cores = len(usable_cores())
     try:
         specs = spec.find(names or [], preset)
-        spec.check_figures(specs, NAMES)
+        spec.check_figures(specs, figures())
         trials = plan.make(specs, cores)
         if dry_run:
             _show(trials)
@@ -108,10 +109,7 @@ def run(
             f"stopped; the same command goes on where it was: {directory}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(130) from None
-    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
-    if counts["error"]:
-        raise typer.Exit(FAILED_TRIALS)
+    _sum_up(directory, counts)
 
 
 @app.command()
@@ -164,6 +162,13 @@ def paper(directory: Directory) -> None:
     from experiments.report.paper import build
 
     print(build(directory))
+
+
+def _sum_up(directory: Path, counts: Counter[str]) -> None:
+    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
+    if counts["error"]:
+        raise typer.Exit(FAILED_TRIALS)
 
 
 def _show(trials: list[Trial]) -> None:
