@@ -24,21 +24,21 @@ Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
 RANK = 10  # of the factors that complete a matrix, where a spec does not say
 SPARSITY: dict[object, Any] = {}
-TIMES, LONG_SECONDS = 5, 0.1  # what is short is timed a few times
+TIMES, LONG_SECONDS = 5, 0.1  # short calls are timed several times
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
-YOUNG_NANOSECONDS = 1e9  # a file may change again and keep its time
+YOUNG_NANOSECONDS = 1e9  # a file that has just changed may change again within one time stamp
 
 
 class ChangedData(RuntimeError):
-    """Data that are not those that were planned, or measured before: the message says which."""
+    """Data other than those that were planned, or measured before: the message says which."""
 
 
 @dataclass(frozen=True)
 class Workload:
     """What is minimised on which data: the settings, hashable, without the arrays.
 
-    ``file_hash`` stands for the content of the file that data are read from (`file_hash`); data that are made
-    have none.
+    ``file_hash`` stands for the content of the file that the data are read from (`file_hash`); it is empty
+    for data that are generated.
     """
 
     problem: str
@@ -53,12 +53,12 @@ class Workload:
 
     @property
     def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int, str]:
-        """What two workloads on the same data have in common."""
+        """The part that two workloads on the same data have in common."""
         return self.dataset, self.data, self.data_seed, self.file_hash
 
     @property
     def data_id(self) -> str:
-        """16 hexadecimal digits over data set, options and seed, whatever a file holds."""
+        """16 hexadecimal digits over data set, options and seed, but not over what a file holds."""
         asked = json.dumps([self.dataset, dict(self.data), self.data_seed], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
@@ -70,12 +70,12 @@ class Built:
     problem: Any
     held_out: Any | None
     columns: dict[str, Any]
-    check_seconds: float  # for checking the data: peers do it in `fit`
-    count_seconds: float  # for counting features, which the penalty for touched weights needs
+    check_seconds: float  # to check the data, which peers do in `fit`
+    count_seconds: float  # to count features, which the penalty on touched weights needs
 
 
 def options(dataset: str) -> list[str]:
-    """Names of the options of a data set that a spec may set, those of the harness included."""
+    """Return the options of a data set that a spec may set, including those of the harness."""
     own = [name for name in _parameters(dataset) if name not in ("dtype", "seed")]
     split = ["test_fraction"] if family_of_data(dataset) != "Graph" else []
     split += ["test_subset"] if "subset" in own else []
@@ -83,7 +83,7 @@ def options(dataset: str) -> list[str]:
 
 
 def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Replace ``nonzeros`` by the number of examples that has about so many non-zeros."""
+    """Replace ``nonzeros`` by the number of examples that have about so many."""
     resolved = dict(chosen)
     if "nonzeros" in resolved and "n_examples" in _parameters(dataset):
         examples = float(resolved.pop("nonzeros")) / _nonzeros_per_row(dataset, resolved)
@@ -94,8 +94,8 @@ def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def file_hash(dataset: str, chosen: Mapping[str, Scalar]) -> str:
     """Return the SHA-256 of the file that a data set is read from, empty if it is not read from one.
 
-    Of a folder, that of a list of its files and their SHA-256. What was hashed before is not read again as
-    long as its size and its times stay.
+    For a folder it is that of a list of its files with their SHA-256. A file is not read again while its size
+    and time stamps stay the same.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _listed(folder: Path, files: Iterable[Path]) -> Iterable[str]:
         if not file.is_dir():
             try:
                 yield f"{_hash_of(file)}  {file.relative_to(folder)}\n"
-            except OSError:  # which is no example for whoever reads the folder
+            except OSError:  # nor does the data set read it
                 yield f"unreadable  {file.relative_to(folder)}\n"
 
 
@@ -151,7 +151,7 @@ def _read_hash(path: Path, *identity: int) -> str:
 
 
 def memory_need(workload: Workload) -> float:
-    """Bytes that the workload will need at most, as far as its options say."""
+    """Return the most bytes that the workload will need, as far as its options tell."""
     chosen = dict(workload.data)
     if _defaults(workload.dataset, chosen).get("mapped"):
         return 0.0
@@ -163,7 +163,7 @@ def memory_need(workload: Workload) -> float:
 def data(
     dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int, planned: str = ""
 ) -> tuple[Any, Any | None]:
-    """Build a data set and split it; the last two are kept, each as it was for its file's hash."""
+    """Build a data set and split it; the last two are kept, by the hashes of their files."""
     keywords = dict(chosen)
     test_fraction, test_subset = keywords.pop("test_fraction", None), keywords.pop("test_subset", None)
     if "seed" in _parameters(dataset):
@@ -181,7 +181,7 @@ def build(workload: Workload) -> Built:
     train, test = data(*workload.data_key)
     counts(np.zeros(1, np.int32), 1)  # compiles
     problem = make(workload, train)
-    # again, for peers find the data in the caches, too
+    # timed once more: peers find the data in the caches, too
     check_seconds = _typical_seconds(lambda: make(workload, train))
     count_seconds = 0.0
     if workload.problem in hogwild.problems.LINEAR_PROBLEMS and workload.l2 > 0:
@@ -218,7 +218,7 @@ def build(workload: Workload) -> Built:
 
 
 def _typical_seconds(work: Callable[[], Any]) -> float:
-    """Return the median seconds of a few times; of one, where that is long."""
+    """Return the median seconds of a few calls, of one if it is long."""
     seconds: list[float] = []
     while len(seconds) < TIMES and sum(seconds) < LONG_SECONDS:
         began = time.perf_counter()
@@ -268,7 +268,7 @@ def _parameters(dataset: str) -> Mapping[str, inspect.Parameter]:
 
 
 def _defaults(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The options that were chosen and the defaults of the others."""
+    """Return the chosen options, and the defaults of the others."""
     parameters = _parameters(dataset).items()
     return {name: item.default for name, item in parameters if item.default is not item.empty} | dict(chosen)
 
