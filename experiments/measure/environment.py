@@ -34,10 +34,10 @@ from experiments.measure.machine import (
     together,
     usable_cores,
 )
+from experiments.peers import PEERS
 from hogwild.engine.compiling import compiled, config
 
-PEERS = ("cyanure", "libmf", "scikit-surprise", "skglm", "snapml", "vowpalwabbit")
-PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "joblib", "pandas", "scikit-learn", *PEERS)
+PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "joblib", "pandas", "scikit-learn")
 CORES = Path("/sys/devices/system/cpu")
 LARGEST_ARRAY = 2**28  # bytes
 STREAMS = 3
@@ -81,7 +81,7 @@ def environment(run: str, preset: str, command: str) -> dict[str, Any]:
             "kernel": f"{platform.system()} {platform.release()}",
             "numba_cpu": _known(lambda: str(config.CPU_NAME or llvmlite.binding.get_host_cpu_name())),
             "llvm": _known(lambda: ".".join(map(str, llvmlite.binding.llvm_version_info))),
-            "packages": {name: installed[name] for name in PACKAGES if name in installed},
+            "packages": {name: installed[name] for name in _packages() if name in installed},
             "all_packages": installed,
             "blas": _known(_blas),
             "hogwild_source": _known(_source_hash),
@@ -217,8 +217,20 @@ def _installed() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in metadata.distributions():
         with contextlib.suppress(Exception):  # one that is half removed
-            found.setdefault(package.metadata["Name"].lower().replace("_", "-"), package.version)
+            found.setdefault(_plain(package.metadata["Name"]), package.version)
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _packages() -> tuple[str, ...]:
+    """Return the packages that results depend on: ours, and those of the peers that are installed."""
+    owners = metadata.packages_distributions()
+    peers = {_plain(name) for peer in PEERS.values() for name in owners.get(peer.modules[0], ())}
+    return tuple(dict.fromkeys([*PACKAGES, *sorted(peers)]))
+
+
+def _plain(package: str) -> str:
+    return package.lower().replace("_", "-")
 
 
 def _blas() -> list[dict[str, Any]]:
