@@ -86,12 +86,7 @@ def execute(trial: Trial) -> Outcome:
     workloads.check_unchanged(what.dataset, what.data, what.file_hash)  # maps may change under the workers
     del columns["epoch"]
     if result.status != hogwild.Status.DIVERGED:
-        errors = built.problem.errors(result.weights)
-        columns["mean_absolute_residual"] = errors.get("mean_absolute_residual")
-        columns["cut"] = errors.get("cut")
-        held_out = built.held_out.errors(result.weights) if built.held_out is not None else {}
-        for name in ("error_rate", "rmse"):
-            columns |= {f"train_{name}": errors.get(name), f"test_{name}": held_out.get(name)}
+        columns |= workloads.errors(built, result.weights)
     if result.observations is not None:
         columns |= _observed(result.observations, built.columns["meeting_share"], trial.workers)
     if trial.gradient_delay:
