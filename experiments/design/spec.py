@@ -68,7 +68,7 @@ class Grid(_Strict):
                     f"data: {self.dataset!r} has no option {name!r}; allowed: {', '.join(allowed)}"
                 )
         for name in self.problem:
-            if workloads.family(name) != workloads.family_of_data(self.dataset):
+            if hogwild.problems.PROBLEMS[name].takes is not workloads.kind_of_data(self.dataset):
                 raise ValueError(f"dataset: {self.dataset!r} is not for the problem {name!r}")
         if not self.solve and any(step.tune for step in self.run.step_size):
             raise ValueError("run.step_size: tune needs the optimum, and solve is false")

@@ -19,10 +19,10 @@ import numpy as np
 import hogwild
 from hogwild.datasets.rows import counts
 from hogwild.datasets.source_code import python_files
+from hogwild.problems import PROBLEMS, LinearProblem, Problem
 
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
-RANK = 10  # of the factors that complete a matrix, where a spec does not say
 SPARSITY: dict[object, Any] = {}
 TIMES, LONG_SECONDS = 5, 0.1  # short calls are timed several times
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
@@ -67,8 +67,8 @@ class Workload:
 class Built:
     """A solved problem, the examples held out for the test error, and the columns that describe them."""
 
-    problem: Any
-    held_out: Any | None
+    problem: Problem
+    held_out: Problem | None
     columns: dict[str, Any]
     check_seconds: float  # to check the data, which peers do in `fit`
     count_seconds: float  # to count features, which the penalty on touched weights needs
@@ -77,7 +77,7 @@ class Built:
 def options(dataset: str) -> list[str]:
     """Return the options of a data set that a spec may set, including those of the harness."""
     own = [name for name in _parameters(dataset) if name not in ("dtype", "seed")]
-    split = ["test_fraction"] if family_of_data(dataset) != "Graph" else []
+    split = ["test_fraction"] if hasattr(kind_of_data(dataset), "split") else []
     split += ["test_subset"] if "subset" in own else []
     return [*own, "seed", *split, *(["nonzeros"] if "n_examples" in own else [])]
 
@@ -184,13 +184,14 @@ def build(workload: Workload) -> Built:
     # timed once more: peers find the data in the caches, too
     check_seconds = _typical_seconds(lambda: make(workload, train))
     count_seconds = 0.0
-    if workload.problem in hogwild.problems.LINEAR_PROBLEMS and workload.l2 > 0:
-        count_seconds = _typical_seconds(lambda: counts(problem.X.indices, problem.n_features))
+    if isinstance(problem, LinearProblem) and problem.l2 > 0:
+        indices, n_features = problem.X.indices, problem.n_features
+        count_seconds = _typical_seconds(lambda: counts(indices, n_features))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a column says so
         optimum = problem.solve() if workload.solve else None
     data_hash = train.content_hash
-    what = data_hash, family(workload.problem)  # the same for all of a kind on the same data, and dear
+    what = data_hash, type(problem).sparsity  # expensive, and the same for all problems that share it
     sparsity = SPARSITY[what] = SPARSITY.get(what) or problem.sparsity()
     chosen = dict(workload.data)
     columns = {
@@ -206,7 +207,7 @@ def build(workload: Workload) -> Built:
         "rho": sparsity.rho,
         "rho_error": sparsity.rho_error,
         "meeting_share": sparsity.meeting_share,
-        "rank": getattr(problem, "rank", None),
+        **problem.facts(),
         "objective_zero": problem.objective_at_zero,
     }
     if optimum is not None:
@@ -227,40 +228,34 @@ def _typical_seconds(work: Callable[[], Any]) -> float:
     return statistics.median(seconds)
 
 
-def make(workload: Workload, part: Any) -> Any:
+def make(workload: Workload, part: Any) -> Problem:
     """Make the workload's problem of a data set or a part of one."""
-    dtype = np.dtype(workload.dtype)
-    match workload.problem:
-        case "matrix_completion":
-            rank, known = workload.rank or RANK, part.true_weights
-            fits = known is not None and known.size == rank * sum(part.shape)
-            return hogwild.problems.MatrixCompletion.from_data(
-                *(part.rows, part.columns, part.values),
-                shape=part.shape,
-                rank=rank,
-                mu=workload.l2,
-                true_weights=known if fits else None,
-                dtype=dtype,
-            )
-        case "graph_cut":
-            edges, nodes = (part.heads, part.tails, part.capacities), part.n_nodes
-            return hogwild.problems.GraphCut.from_data(
-                *edges, terminals=part.terminals, n_nodes=nodes, dtype=dtype
-            )
-        case name:
-            return hogwild.problems.LINEAR_PROBLEMS[name].from_data(
-                part.X, part.y, l2=workload.l2, dtype=dtype, true_weights=part.true_weights
-            )
+    settings = {} if workload.rank is None else {"rank": workload.rank}
+    kind = PROBLEMS[workload.problem]
+    return kind.from_dataset(part, l2=workload.l2, dtype=np.dtype(workload.dtype), **settings)
 
 
-def family(problem: str) -> str:
-    """Name what a problem is made of, as the data sets' makers do by what they return."""
-    return {"matrix_completion": "Ratings", "graph_cut": "Graph"}.get(problem, "Dataset")
+def kind_of_data(dataset: str) -> type:
+    """Return what a data set's maker returns: what problems are made of."""
+    kind: type = inspect.get_annotations(hogwild.datasets.NAMES[dataset], eval_str=True)["return"]
+    return kind
 
 
-def family_of_data(dataset: str) -> str:
-    """Name what a data set's maker returns."""
-    return inspect.get_annotations(hogwild.datasets.NAMES[dataset], eval_str=True)["return"].__name__
+def error_columns(problem: type[Problem]) -> list[str]:
+    """Return the columns of a problem's errors: one for each part of the data where they are held out."""
+    columns: list[str] = []
+    for name in problem.error_names:
+        columns += [f"train_{name}", f"test_{name}"] if name in problem.held_out_errors else [name]
+    return columns
+
+
+def errors(built: Built, weights: np.ndarray) -> dict[str, float]:
+    """Return the columns of a problem's errors at some weights."""
+    found = built.problem.errors(weights)
+    held_out = {} if built.held_out is None else built.held_out.errors(weights)
+    found |= {f"train_{name}": error for name, error in found.items()}
+    found |= {f"test_{name}": error for name, error in held_out.items()}
+    return {name: found[name] for name in error_columns(type(built.problem)) if name in found}
 
 
 def _parameters(dataset: str) -> Mapping[str, inspect.Parameter]:

@@ -22,8 +22,7 @@ from experiments.measure.watch import Watch
 from experiments.peers import AGAIN
 from hogwild.engine import delays, steps
 from hogwild.observe.instruments import Observations
-from hogwild.problems import sparsity
-from hogwild.problems.base import Problem
+from hogwild.problems import Problem, sparsity
 from hogwild.problems.optimum import UncertifiedOptimum
 from hogwild.result import Result
 
@@ -66,7 +65,7 @@ def execute(trial: Trial) -> Outcome:
         **watched,
     }
     if str(result.status) != Status.DIVERGED:
-        columns |= _errors(result, built)
+        columns |= workloads.errors(built, result.weights)
     if result.observations is not None:
         columns |= _observed(result.observations, built.columns["meeting_share"], trial.workers)
     if trial.gradient_delay:
@@ -91,16 +90,6 @@ def _timed(result: Result, problem: Problem) -> dict[str, Any]:
         "updates_per_second": updates / seconds if seconds > 0 else None,
         "ns_per_nonzero": 1e9 * seconds / nonzeros if nonzeros > 0 else None,
     }
-
-
-def _errors(result: Result, built: workloads.Built) -> dict[str, float | None]:
-    """Put the prediction errors on training and held-out examples into columns."""
-    errors = built.problem.errors(result.weights)
-    held_out = built.held_out.errors(result.weights) if built.held_out is not None else {}
-    columns = {name: errors.get(name) for name in ("mean_absolute_residual", "cut")}
-    for name in ("error_rate", "rmse"):
-        columns |= {f"train_{name}": errors.get(name), f"test_{name}": held_out.get(name)}
-    return columns
 
 
 def _certified(trial: Trial, problem: Problem) -> bool | None:
