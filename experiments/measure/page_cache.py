@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from typing import Any
 
 import numpy as np
 
+from hogwild.problems import LinearProblem, Problem
 from hogwild.teams.memory import mapping_of
 
 LEFT = 0.01  # share of the pages that may stay: the system reads ahead, others read the same file
 
 
-def evict(problem: Any) -> None:
+def evict(problem: Problem) -> None:
     """Drop the data of a linear problem from the page cache of this machine.
 
     The host of a virtual machine may still cache them. Only this process's own maps are released: worker
@@ -25,6 +25,8 @@ def evict(problem: Any) -> None:
     NotImplementedError
         If the data are not mapped from files, or if the system keeps them, as on a disk in memory.
     """
+    if not isinstance(problem, LinearProblem):
+        raise NotImplementedError("only the data of linear models are mapped from files")
     for array in (problem.X.indptr, problem.X.indices, problem.X.data, problem.y):
         whole = mapping_of(array)
         if whole is None:
