@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,13 +13,14 @@ import psutil
 import hogwild
 from experiments import peers
 from experiments.design import workloads
+from experiments.design.kinds import RULES
 from experiments.design.options import Target, arguments
 from experiments.design.plan import Trial
 from experiments.measure import machine, page_cache
 from experiments.measure.outcome import Impossible, Outcome, Status
 from experiments.measure.watch import Watch
 from experiments.peers import AGAIN
-from hogwild.engine import delays, steps
+from hogwild.engine import delays
 from hogwild.observe.instruments import Observations
 from hogwild.problems import Problem, sparsity
 from hogwild.problems.optimum import UncertifiedOptimum
@@ -28,11 +28,6 @@ from hogwild.result import Result
 
 WATCH = Watch()
 HAND_OVER = 2e-4  # seconds per segment for which our own main thread may occupy a worker's core
-STEPS: dict[str, Callable[..., Any]] = {
-    "constant": lambda initial, _: steps.Constant(initial),
-    "inverse_time": steps.InverseTime,
-    "exponential_backoff": steps.ExponentialBackoff,
-}
 
 
 def execute(trial: Trial) -> Outcome:
@@ -158,7 +153,8 @@ def _call(trial: Trial, problem: Problem) -> dict[str, Any]:
     call |= arguments(trial, Target.BACKEND)
     call |= arguments(trial, Target.OBSERVE)
     if trial.step_size is not None:  # sdca has none
-        call["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
+        numbers = (trial.step_size, trial.step_parameter)
+        call["step_size"] = RULES[trial.step_rule](*(each for each in numbers if each is not None))
     if trial.page_cache == "cold":  # after each evaluation, which reads the data, too
         call["callback"] = lambda checkpoint: page_cache.evict(problem)
     return {**call, "seed": trial.order_seed}
