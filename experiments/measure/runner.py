@@ -67,24 +67,35 @@ def run(
     # idle BLAS threads spin for a while on cores that workers need for themselves
     with machine.exclusive(), journal.owned(directory), threadpool_limits(limits=1):
         fingerprint = _open(directory, preset, command, fresh=fresh, mix=mix)
-        records = Records(directory, [*trials, *left], console)
+        records = Records(directory, [*trials, *left], fingerprint, console)
         waiting = records.missing(trials)
         with Reporter(console, trials, waiting, costs or {}) as reporter, records:
-            while waiting or left:
-                for trial in waiting:
-                    outcome = _attempt(trial, execute, records)
-                    outcome.columns["environment"] = fingerprint
-                    records.add(trial.key, outcome)
-                    reporter.advance(trial, outcome.columns)
-                records.write()
-                with records.counted():
-                    chosen = {trial.key for trial in wanted(directory, left)}
-                if not chosen:
-                    break
-                waiting = records.missing(trial for trial in left if trial.key in chosen)
-                left = [trial for trial in left if trial.key not in chosen]
-                reporter.more(waiting)
+            _measure(waiting, left, wanted, execute, records, reporter)
     return Counter(record["trial"]["status"] for record in journal.current(directory).values())
+
+
+def _measure(
+    waiting: list[Trial],
+    left: list[Trial],
+    wanted: Wanted,
+    execute: Callable[[Trial], Outcome],
+    records: Records,
+    reporter: Reporter,
+) -> None:
+    """Run the trials that are waiting, then those that are wanted of the others, until none is."""
+    while waiting or left:
+        for trial in waiting:
+            outcome = _attempt(trial, execute, records)
+            records.add(trial.key, outcome)
+            reporter.advance(trial, outcome.columns)
+        records.write()
+        with records.counted():
+            chosen = {trial.key for trial in wanted(records.directory, left)}
+        if not chosen:
+            break
+        waiting = records.missing(trial for trial in left if trial.key in chosen)
+        left = [trial for trial in left if trial.key not in chosen]
+        reporter.more(waiting)
 
 
 def _attempt(trial: Trial, execute: Callable[[Trial], Outcome], records: Records) -> Outcome:

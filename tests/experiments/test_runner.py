@@ -307,7 +307,7 @@ def test_tables_are_written_again_only_after_another_trial(
 ) -> None:
     written: list[Path] = []
     monkeypatch.setattr(journal, "write_tables", written.append)
-    kept = records.Records(tmp_path, [], Console(file=io.StringIO()))
+    kept = records.Records(tmp_path, [], "0123", Console(file=io.StringIO()))
     kept.write()
     kept.write()
     assert len(written) == 1
