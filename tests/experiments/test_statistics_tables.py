@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.design.options import STEP_FIELDS
 from experiments.judge import tables, words
 from tests.experiments import fake_run
 
@@ -61,7 +62,7 @@ def test_ratios_differ_only_where_they_may(run: tables.Run) -> None:
     assert (
         len(pairs) == len(pairs.drop_duplicates(["grid", "step_size", "step_parameter", "replicate"])) == 36
     )
-    assert len(tables.ratio(run, "ns_per_nonzero", *sides, where, free=tables.STEP)) == 4
+    assert len(tables.ratio(run, "ns_per_nonzero", *sides, where, free=list(STEP_FIELDS))) == 4
 
 
 def test_quality_is_compared_after_equal_updates_only(tmp_path: Path) -> None:
@@ -204,10 +205,12 @@ def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
     columns |= {"status": "ok", "disturbed": "", "purpose": "report"}
     trials = pd.DataFrame({**columns, "step_size": steps, "objective": objectives})
     run = tables.Run(trials, pd.DataFrame(), {"machine": {"usable_cores": 2}})
-    assert tables.range_ratio(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
-    assert tables.range_ratio(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
+    assert tables.range_ratio(run, "objective", list(STEP_FIELDS), {})["value"].tolist() == [4.5]
+    assert tables.range_ratio(run, "objective", list(STEP_FIELDS), {}, step_range=10)["value"].tolist() == [
+        1.5
+    ]
     narrow = run._replace(trials=trials[trials["step_size"] > 0.5])
-    assert tables.range_ratio(narrow, "objective", tables.STEP, {}, step_range=10).empty
+    assert tables.range_ratio(narrow, "objective", list(STEP_FIELDS), {}, step_range=10).empty
 
 
 def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
