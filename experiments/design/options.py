@@ -13,8 +13,7 @@ from pydantic import PositiveInt
 
 import hogwild
 from experiments.design.kinds import Count, Many, NotNegative, Positive, Step, StepOrNumber, Workers, one_of
-from experiments.peers import AGAIN, PEERS
-from experiments.peers.registry import Peer
+from experiments.peers import AGAIN, PEERS, Peer
 from hogwild.choice import AUTO
 
 REQUIRED: Any = ...  # in place of a default

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -153,6 +154,22 @@ def find(names: list[str], preset: str) -> list[Spec]:
             f"unknown experiment {unknown[0]!r}; allowed: all, {', '.join(known)}, or a path to a .toml file"
         )
     return [load(known.get(name) or Path(name), preset) for name in dict.fromkeys(names)]
+
+
+def check_figures(specs: Iterable[Spec], known: Iterable[str]) -> None:
+    """Make sure that the figures which specs ask for are among those that can be drawn.
+
+    Raises
+    ------
+    SpecError
+        If not.
+    """
+    allowed = list(known)
+    for found in specs:
+        if unknown := [name for name in found.figures if name not in allowed]:
+            raise SpecError(
+                f"{found.name}.toml: figures: unknown name {unknown[0]!r}; allowed: {', '.join(allowed)}"
+            )
 
 
 def _validate(path: Path, raw: dict[str, Any]) -> Spec:

@@ -46,7 +46,9 @@ class Reporter:
         self.progress.stop()
 
     def more(self, trials: list[Trial]) -> None:
-        """Announce further replicates."""
+        """Announce further replicates, if there are any."""
+        if not trials:
+            return
         self.total += len(trials)
         self.left.update(trial.experiment for trial in trials)
         self._say(f"{len(trials)} more trials, for narrower intervals")

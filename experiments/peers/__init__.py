@@ -2,6 +2,6 @@
 
 from experiments.peers.fitting import PRECISE, fit
 from experiments.peers.record import Options, Peer
-from experiments.peers.registry import AGAIN, ALONE, OWN_STEPS, PEERS
+from experiments.peers.registry import AGAIN, PEERS
 
-__all__ = ["AGAIN", "ALONE", "OWN_STEPS", "PEERS", "PRECISE", "Options", "Peer", "fit"]
+__all__ = ["AGAIN", "PEERS", "PRECISE", "Options", "Peer", "fit"]

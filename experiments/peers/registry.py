@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from experiments.peers import factors, linear
 from experiments.peers.record import Peer
-from hogwild import BACKENDS
 from hogwild.problems import HingeSVM, LeastSquares, Logistic, MatrixCompletion
 
 ANY = (Logistic, HingeSVM, LeastSquares)
@@ -64,10 +63,3 @@ PEERS: dict[str, Peer] = {
 }
 # Ours under a second name: a pipeline that can tell these two apart measures something else than backends.
 AGAIN = {"serial_again": "serial", "hogwild_threads_again": "hogwild_threads"}
-# have one worker, whatever a grid says
-ALONE = (
-    *(name for name, backend in BACKENDS.items() if backend.alone),
-    *(name for name, original in AGAIN.items() if BACKENDS[original].alone),
-    *(name for name, peer in PEERS.items() if peer.cores != "workers"),
-)
-OWN_STEPS = tuple(name for name, peer in PEERS.items() if not peer.stepped)

@@ -163,7 +163,6 @@ def test_what_cannot_run_is_a_reason_and_own_steps_are_not_tuned(
 ) -> None:
     missing = peers.Peer("Missing", ("no_such_module",), lambda *_: None, registry.ANY, cores="workers")
     monkeypatch.setitem(peers.PEERS, "missing", missing)
-    monkeypatch.setattr(plan, "OWN_STEPS", (*plan.OWN_STEPS, "missing"))
     path = tmp_path / "mine.toml"
     path.write_text(PLAN)
     trials = plan.make([spec.load(path)], 2)

@@ -70,13 +70,13 @@ def test_the_key_forgets_spelling_and_the_reason_to_skip() -> None:
 class Later(Trial):
     """A trial as it may be when there is another option."""
 
-    warm_start: bool = False
+    from_a_later_version: bool = False
 
 
 def test_a_new_option_changes_no_key() -> None:
     settings = {item.name: getattr(TRIAL, item.name) for item in fields(Trial)}
     assert Later(**settings).key == TRIAL.key == "5ca94d329f4a235b"
-    assert Later(**settings, warm_start=True).key != TRIAL.key
+    assert Later(**settings, from_a_later_version=True).key != TRIAL.key
 
 
 def test_no_default_has_changed() -> None:
@@ -84,8 +84,9 @@ def test_no_default_has_changed() -> None:
     before = {
         "method": "sgd", "workers": 1, "sampling": "fresh_permutation", "batch_size": 1,
         "gradient_threshold": 0.0, "epochs": 10, "gradient_delay": 0.0, "penalty": "touched",
-        "merge_every": 0, "hot_weights": 0, "page_cache": "warm", "initial_weights": "default", "target": None,
-        "tolerance": None, "time_limit": 60.0, "evaluations_per_epoch": 1, "instrument": False, "pin": True,
+        "merge_every": 0, "hot_weights": 0, "page_cache": "warm", "initial_weights": "default",
+        "target": None, "tolerance": None, "time_limit": 60.0, "evaluations_per_epoch": 1,
+        "instrument": False, "pin": True,
     }  # fmt: skip
     assert before.items() <= {name: option.default for name, option in options.OPTIONS.items()}.items()
 

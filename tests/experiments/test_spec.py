@@ -6,7 +6,7 @@ import pytest
 
 from experiments import statistics
 from experiments.design import ledger, spec
-from experiments.report import figures
+from experiments.report.figures import catalogue
 
 SMALL = """
 question = "Does it load at all?"
@@ -137,7 +137,7 @@ def test_an_experiment_of_ours_says_what_it_costs_and_draws_what_there_is(name: 
     assert smoke <= 15
     assert quick <= 90
     assert full <= 900
-    assert set(sizes[0].figures) <= set(figures.NAMES)
+    assert set(sizes[0].figures) <= set(catalogue.figures())
 
 
 def test_the_reference_run_has_the_replicates_that_a_verdict_needs() -> None:
