@@ -254,6 +254,8 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     value = threshold.value or claim.value
     if run.cores < claim.cores:
         return impossible(f"needs {claim.cores} cores, and this machine has {run.cores}")
+    if not measured_in(run, claim):
+        return impossible("the run has no such trials")
     pairs = _comparisons(run, claim, value)
     if pairs.empty:
         known = len(claim.pairs(run, value))
