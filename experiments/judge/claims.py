@@ -6,7 +6,6 @@ import functools
 import math
 import os
 import sys
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -16,11 +15,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments import statistics
+from experiments.design.ledger import LEDGER, entries
 from experiments.judge import tables, words
 from experiments.measure import machine
 from experiments.statistics import Interval
 
-LEDGER = Path(__file__).parents[1] / "claims.toml"
 Verdict = Literal["supported", "contradicted", "inconsistent", "not measurable here"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WORSE = ("supported", "inconsistent", "contradicted", "not measurable here")
@@ -126,7 +125,7 @@ class Finding(NamedTuple):
 def ledger(path: Path = LEDGER) -> list[Claim]:
     """Read the ledger; a ``ValueError`` names the file, the claim and the key that is not valid."""
     claims = []
-    for entry in tomllib.loads(path.read_text(encoding="utf-8"))["claim"]:
+    for entry in entries(path):
         try:
             claims.append(Claim(**entry))
         except ValidationError as error:
@@ -255,6 +254,8 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     value = threshold.value or claim.value
     if run.cores < claim.cores:
         return impossible(f"needs {claim.cores} cores, and this machine has {run.cores}")
+    if not measured_in(run, claim):
+        return impossible("the run has no such trials")
     pairs = _comparisons(run, claim, value)
     if pairs.empty:
         known = len(claim.pairs(run, value))

@@ -9,6 +9,7 @@ import pandas as pd
 from experiments import statistics
 from experiments.judge import claims, hand_over, tables, words
 from experiments.measure import machine
+from experiments.measure.outcome import Status
 
 _POPULARITY = {"experiment": "coherence", "grid": "popularity"}
 # What the text quotes: of which trials, value, and the columns that make up a key, each of one workload.
@@ -22,7 +23,6 @@ QUOTED: list[tuple[dict[str, str], str, list[str]]] = [
     ({"experiment": "collisions"}, "expected_collision_rate", ["grid", "density", "backend"]),
 ]
 _LOST = "collisions/lost_share/rcv1/"
-STATES = ["ok", "diverged", "timeout", "skipped", "error"]
 PACKAGES = ["numpy", "scipy", "numba", "scikit-learn"]
 
 
@@ -60,7 +60,7 @@ def numbers(run: tables.Run, verdicts: pd.DataFrame) -> dict[str, Any]:
             "tuning_trials": str(len(tuning)),
             "software": f"Python {software['python']}, {', '.join(versions)}",
         },
-        "counts": {"trials": len(trials), **{name: int(states.get(name, 0)) for name in STATES}},
+        "counts": {"trials": len(trials), **{str(name): int(states.get(name, 0)) for name in Status}},
         "sizes": {
             name: {column: f"{rows[column].max():,.0f}" for column in ("n_examples", "n_features")}
             for name, rows in tables.groups(tables.select(run, {}), "experiment")

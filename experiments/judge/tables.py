@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from experiments import statistics
+from experiments.design.options import RUN_COLUMNS
 from experiments.measure.journal import ADDED
+from experiments.measure.outcome import MEASURED
 from experiments.peers import AGAIN, PEERS
 from hogwild import BACKENDS
 from hogwild.choice import AUTO
@@ -22,13 +24,7 @@ TIMED = {**TARGETS, "1e-6": 1e-6}  # shown for peers only: no SGD gets there
 # a backend in a filter: all of these, of which a ratio takes the best in each pair
 BEST: dict[str, Iterable[str]] = {"best_peer": PEERS, "best_own": BACKENDS}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
-STEP = ["step_rule", "step_size", "step_parameter"]
-RUN = [
-    *"method backend workers sampling".split(),
-    *STEP,
-    *"batch_size gradient_threshold gradient_delay penalty merge_every hot_weights page_cache epochs".split(),
-]
-KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
+KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN_COLUMNS]
 TEXT = """
     trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed optimum_certified
 """.split()
@@ -131,7 +127,7 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
     Never a tuning trial: it chose a step size, and what chose is not what is reported.
     """
-    measured = run.trials["status"].isin(["ok", "timeout", "diverged"])
+    measured = run.trials["status"].isin(MEASURED)
     trials = run.trials[measured & (run.trials["purpose"] != "tune")]
     for column, wanted in where.items():
         trials = trials[trials[column].isin(options(wanted, run.cores))]
@@ -292,7 +288,7 @@ def streaming_limits(run: Run) -> dict[str, float]:
 
 def best_settings(trials: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Keep, within each group, the data and options with which serial is soonest at 1e-2."""
-    options = [column for column in DATA + RUN if column not in [*by, "backend", "workers"]]
+    options = [column for column in [*DATA, *RUN_COLUMNS] if column not in [*by, "backend", "workers"]]
     kept = [trials.head(0)]
     for _, group in groups(trials, by):
         serial = group[group["backend"] == "serial"].fillna({"seconds_to_1e-2": math.inf})
@@ -310,7 +306,7 @@ def ordered(backends: Iterable[str]) -> list[str]:
 
 def label(rows: pd.DataFrame) -> pd.Series:
     """Name each row's workload: its experiment, and what sets it apart from the others of that experiment."""
-    columns = ["problem", "dataset", "density", *DATA[5:], *RUN, "grid", "n_examples"]
+    columns = ["problem", "dataset", "density", *DATA[5:], *RUN_COLUMNS, "grid", "n_examples"]
     names = rows["experiment"].astype(str)
     for _, group in groups(rows, "experiment"):
         chosen: list[str] = []

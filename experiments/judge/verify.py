@@ -12,9 +12,8 @@ from typing import Any
 
 from experiments.judge import claims, quotations, tables
 from experiments.measure import journal
+from experiments.measure.outcome import MEASURED, Status
 
-MEASURED = ("ok", "diverged", "timeout")
-STATUSES = (*MEASURED, "skipped", "error")
 # A trial's final figures are its last checkpoint's.
 FINAL = [name for name in journal.CHECKPOINT_COLUMNS if name in journal.TRIAL_COLUMNS]
 # What tells data sets apart in runs from before `data_id`.
@@ -68,7 +67,7 @@ def _tables(directory: Path) -> Iterator[str]:
         if key in seen:
             yield f"{where}: is there twice"
         seen.add(key)
-        if status not in STATUSES:
+        if status not in list(Status):
             yield f"{where}: {status!r} is no status"
         if row["environment"] not in known:
             yield f"{where}: {journal.ENVIRONMENT} knows no environment {row['environment']!r}"

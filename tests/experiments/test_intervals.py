@@ -1,7 +1,5 @@
 """Every interval that is printed covers what it says: simulated, for samples from known distributions."""
 
-import importlib
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -128,12 +126,10 @@ def test_every_summary_is_of_one_value_for_each_replicate(
 
     none = pd.DataFrame(columns=claims.COLUMNS)
     monkeypatch.setattr(tables, "summarise", watched)
-    monkeypatch.setattr(tables, "amounts", lambda *_: defaultdict(str))  # writes no interval
     monkeypatch.setattr(claims, "read", lambda _: none)
     run = tables.load(fake_run.write(tmp_path, replicates=1))
-    for place in figures.FAMILIES.values():
-        module, _, function = place.partition(":")
-        getattr(importlib.import_module(f"experiments.report.figures.{module}"), function)(run)
+    for entry in figures.FIGURES.values():
+        entry.draw(run)
     assert len(most) > 30
     readme.lines(tmp_path)
     quotations.numbers(run, none)

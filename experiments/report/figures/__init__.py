@@ -12,6 +12,8 @@ from experiments import statistics
 from experiments.judge import tables, words
 from experiments.report.figures import catalogue, style
 
+FIGURES = dict(sorted(catalogue.figures().items()))
+NAMES = tuple(FIGURES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers
 UNSTAMPED: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 INTERVALS = f" Intervals: {statistics.LEVEL:.0%}; of n < 6 values from smallest to largest, 1 − 2^(1−n)."
@@ -27,7 +29,7 @@ def draw(run_directory: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
     paths: list[Path] = []
     captions: dict[str, dict[str, str]] = {}
-    for name, entry in sorted(catalogue.figures().items()):
+    for name, entry in FIGURES.items():
         with context(["default", style.RC]):
             drawn = entry.draw(run)
             files = [folder / f"{name}.{kind}" for kind in UNSTAMPED]
