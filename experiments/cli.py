@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.design.plan import Trial
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 errors = Console(stderr=True)
@@ -39,7 +43,7 @@ def _fail(error: Exception) -> typer.Exit:
 def list_experiments() -> None:
     """Name the experiments, their questions and their cost."""
     from experiments.design import plan, spec
-    from experiments.measure.machine import usable_cores
+    from hogwild.teams.work import usable_cores
 
     table = Table.grid(padding=(0, 2))
     try:
@@ -74,11 +78,14 @@ def run(
     from experiments.design import plan, spec
     from experiments.judge import precision
     from experiments.measure import journal, machine, runner
+    from experiments.report.figures.catalogue import figures
+    from hogwild.teams.work import usable_cores
 
     directory = out or Path("results") / preset
-    cores = len(machine.usable_cores())
+    cores = len(usable_cores())
     try:
         specs = spec.find(names or [], preset)
+        spec.check_figures(specs, figures())
         trials = plan.make(specs, cores)
         if dry_run:
             _show(trials)
@@ -102,10 +109,7 @@ def run(
             f"stopped; the same command goes on where it was: {directory}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(130) from None
-    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
-    if counts["error"]:
-        raise typer.Exit(FAILED_TRIALS)
+    _sum_up(directory, counts)
 
 
 @app.command()
@@ -160,7 +164,14 @@ def paper(directory: Directory) -> None:
     print(build(directory))
 
 
-def _show(trials: list[Any]) -> None:
+def _sum_up(directory: Path, counts: Counter[str]) -> None:
+    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    errors.print(f"{directory}: {summary}", highlight=False, soft_wrap=True)
+    if counts["error"]:
+        raise typer.Exit(FAILED_TRIALS)
+
+
+def _show(trials: list[Trial]) -> None:
     plain = ("key", "experiment", "grid", "method", "backend", "sampling", "epochs")
     table = Table(*plain, "workers", "step", "workload", "replicate: seeds of data, order")
     for trial in trials:

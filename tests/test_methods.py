@@ -4,8 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-from experiments.judge import claims
-
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "METHODS.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`((?:hogwild|experiments|tests|benchmarks)/[^`]+)`", TEXT)))
@@ -45,7 +43,3 @@ def test_every_function_that_makes_draws_or_writes_an_interval_is_named() -> Non
 def test_nothing_else_makes_intervals() -> None:
     for path in (ROOT / "experiments").rglob("*.py"):
         assert not re.search(r"bootstrap|quantile|scipy\.stats|\.std\(|\.sem\(", path.read_text()), path
-
-
-def test_the_number_of_claims_is_right() -> None:
-    assert f"{len(claims.NAMES)} claims" in TEXT

@@ -6,49 +6,39 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 import numpy as np
 
-from experiments import statistics
-from experiments.design import workloads
-from experiments.design.spec import WORKERS, Grid, Preset, Spec, SpecError
+from experiments.design import options, workloads
+from experiments.design.kinds import WORKERS, Step
+from experiments.design.options import OPTIONS, STEP_FIELDS
+from experiments.design.spec import Grid, Preset, Spec, SpecError
 from experiments.design.workloads import Workload
-from experiments.measure import journal
-from experiments.peers import ALONE, OWN_STEPS, PEERS
+from experiments.peers import PEERS
 
 BASE_SEED = 20110628  # one for all experiments, so that they share data
 AXES = ("data", "order", "plan")
-SWEPT = (
-    "method",
-    "backend",
-    "workers",
-    "sampling",
-    "batch_size",
-    "gradient_threshold",
-    "gradient_delay",
-    "penalty",
-    "merge_every",
-    "hot_weights",
-    "page_cache",
-    "epochs",
-)
-FIXED = ("initial_weights", "target", "tolerance", "time_limit", "evaluations_per_epoch", "instrument", "pin")
-STEP = ("step_rule", "step_size", "step_parameter")
 TUNED_TO = 1e-2  # suboptimality, where a spec has no target of its own
 TUNING = 1_000  # the number of the first tuning replicate, far from those that are reported
 
+_fields = [
+    (name, Any, field() if default is options.REQUIRED else field(default=default))
+    for option in OPTIONS.values()
+    for name, default in option.fields.items()
+]
+_Settings: Any = make_dataclass("_Settings", _fields, frozen=True, kw_only=True)
 
-@dataclass(frozen=True)
-class Trial:
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(_Settings):
     """One cell of one grid in one replicate: everything that decides its outcome, and nothing else.
 
-    ``tuned_on`` holds the keys of the tuning trials that decide the step size, which is not known before.
-    The method ``sdca`` has none.
+    Every option (`experiments.design.options`) is a field. A step size that is tuned is unknown until the
+    trials with the keys ``tuned_on`` have run; the method ``sdca`` has none.
     """
 
     experiment: str
@@ -56,55 +46,30 @@ class Trial:
     replicate: int
     workload: Workload
     order_seed: int
-    backend: str
-    workers: int
-    sampling: str
-    step_rule: str
-    step_size: float | None
-    step_parameter: float | None
-    batch_size: int
-    gradient_threshold: float
-    epochs: int
-    initial_weights: str
-    target: float | None
-    tolerance: float | None
-    time_limit: float | None
-    evaluations_per_epoch: int
-    gradient_delay: float = 0.0
-    penalty: str = "touched"  # the only value of the method sdca, and where there is none
-    merge_every: int = 0  # adapted; the only value of backends without replicas
-    hot_weights: int = 0  # the library's default; the only value of backends without a part for them
-    method: str = "sgd"
-    instrument: bool = False
-    pin: bool = True
-    page_cache: str = "warm"
     purpose: str = "report"
     tuned_on: tuple[str, ...] = ()
     skip: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits over all settings; ``1`` and ``1.0`` are the same setting."""
-        settings = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "skip"}
-        settings["workload"] = self.workload.settings()
-        for name, before in journal.ADDED.items():
-            if (
-                name in settings and settings[name] == before
-            ):  # trials keep the keys that they had before there was this option
-                del settings[name]
+        """16 hexadecimal digits over all settings that are not at their defaults.
+
+        A new option with a default therefore changes no key. ``1`` and ``1.0`` are the same setting.
+        """
+        settings = _set(self) | {"workload": _set(self.workload)}
         if self.tuned_on:  # the same trial before and after its step size is chosen
-            settings |= dict.fromkeys(STEP)
+            settings = {name: value for name, value in settings.items() if name not in STEP_FIELDS}
         return hashlib.sha256(json.dumps(_canonical(settings), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def seed(axis: str, replicate: int) -> int:
-    """The seed of an axis (``data``, ``order``, ``plan``) in a replicate; the backend is not an axis."""
+    """Return the seed of an axis (``data``, ``order``, ``plan``) in a replicate; all backends share it."""
     sequence = np.random.SeedSequence(BASE_SEED, spawn_key=(AXES.index(axis), replicate))
     return int(sequence.generate_state(1)[0])
 
 
 def worker_counts(expressions: Iterable[int | str], cores: int) -> list[int]:
-    """Numbers of workers from ``2``, ``"cores"``, ``"2*cores"`` or ``"1..2*cores"``, in order, once each."""
+    """Return what ``2``, ``"cores"``, ``"2*cores"`` or ``"1..2*cores"`` stand for, in order, once each."""
     counts: dict[int, None] = {}
     for expression in expressions:
         match = WORKERS.fullmatch(str(expression))
@@ -116,12 +81,12 @@ def worker_counts(expressions: Iterable[int | str], cores: int) -> list[int]:
 
 
 def make(specs: Iterable[Spec], cores: int) -> list[Trial]:
-    """All trials of the specs, in the order in which they are to be run."""
+    """Return all trials of the specs, in the order in which to run them."""
     return _interleave(_unique(specs, cores, lambda _, size, own: range(own or size.replicates)))
 
 
 def spare(specs: Iterable[Spec], cores: int) -> list[Trial]:
-    """The further replicates of specs that state a precision, to be run if their intervals are too wide."""
+    """Return the extra replicates of specs that state a precision, for intervals that are too wide."""
 
     def further(spec: Spec, size: Preset, own: int | None) -> range:
         return range(own or size.replicates, (spec.precision and size.most_replicates) or 0)
@@ -130,21 +95,27 @@ def spare(specs: Iterable[Spec], cores: int) -> list[Trial]:
 
 
 def costs(specs: Iterable[Spec], trials: Iterable[Trial]) -> dict[str, float]:
-    """Seconds that a trial of each experiment takes, about: what its spec says, over its trials."""
+    """Return about how many seconds a trial of each experiment takes: its spec's total, over its trials."""
     counts = Counter(trial.experiment for trial in trials)
     said = {spec.name: spec.size.seconds for spec in specs}
     return {name: seconds / counts[name] for name, seconds in said.items() if seconds and counts[name]}
 
 
 def describe(trial: Trial) -> dict[str, Any]:
-    """The columns of ``trials.csv`` that are known before a trial is run."""
-    columns = {name: getattr(trial, name) for name in journal.TRIAL_COLUMNS if hasattr(trial, name)}
+    """Return the columns of ``trials.csv`` that are known before a trial is run."""
+    known = ("experiment", "grid", "replicate", "purpose", "order_seed")
+    columns = {name: getattr(trial, name) for name in known}
+    columns |= {column: getattr(trial, name) for column, name in options.COLUMNS.items()}
     workload = trial.workload
     columns |= {name: getattr(workload, name) for name in ("problem", "dataset", "l2", "dtype", "data_seed")}
-    known = ("n_examples", "n_features", "density", "zipf_exponent")
-    columns |= {name: value for name, value in workload.data if name in known}
-    columns |= {"data_id": workload.data_id, "file_hash": workload.file_hash or "none"}
-    return {"trial": trial.key, "pinned": trial.pin, **columns}
+    sizes = ("n_examples", "n_features", "density", "zipf_exponent")
+    columns |= {name: value for name, value in workload.data if name in sizes}
+    return {
+        "trial": trial.key,
+        **columns,
+        "data_id": workload.data_id,
+        "file_hash": workload.file_hash or "none",
+    }
 
 
 def _unique(
@@ -160,54 +131,60 @@ def _unique(
 
 
 def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial]:
-    """The trials of one replicate, each after those that tune it."""
+    """Return the trials of one replicate, each after those that tune it."""
     run = grid.run
     limit = max(worker_counts([grid.workers_limit or 10**6], cores))
-    fixed = {name: getattr(run, name) for name in FIXED} | {"experiment": spec.name, "grid": grid.name}
-    axes = {name: getattr(run, name) for name in SWEPT} | {"workers": worker_counts(run.workers, cores)}
-    found = [(chosen, _file_hash(spec, grid, chosen)) for chosen in _product(grid.data)]
+    fixed = {name: getattr(run, name) for name in options.FIXED}
+    fixed |= {"experiment": spec.name, "grid": grid.name}
+    axes = {name: getattr(run, name) for name in options.SWEPT}
+    axes["workers"] = worker_counts(run.workers, cores)
+    files = [(chosen, _file_hash(spec, grid, chosen)) for chosen in _product(grid.data)]
     for what in _product({"problem": grid.problem, "l2": grid.l2, "dtype": grid.dtype}):
-        for (chosen, file_hash), step, cell in itertools.product(found, run.step_size, _product(axes)):
-            if cell["backend"] in ALONE:
-                cell["workers"] = 1
-            if cell["backend"] in PEERS:
-                cell |= {"method": "sgd", "sampling": PEERS[cell["backend"]].order}
-                cell["penalty"] = run.penalty[0]  # theirs is their own
-            if what["l2"] == 0 or cell["method"] == "sdca":
-                cell["penalty"] = "touched"
-            if "replicated" not in cell["backend"]:
-                cell["merge_every"] = 0
-            if "hot_replicated" not in cell["backend"]:
-                cell["hot_weights"] = 0
-            skip = f"{cell['workers']} workers are above this grid's limit of {limit} on {cores} cores"
-            common = {**fixed, **cell, "skip": skip if cell["workers"] > limit else None}
-            tuning = range(TUNING, TUNING + spec.size.tuning_replicates)
-            candidates = [
-                dict(zip(STEP, (step.rule, initial, parameter), strict=True))
-                for initial, parameter in itertools.product(step.initial, step.parameters)
-            ]
-            tune = step.tune
-            if cell["backend"] in OWN_STEPS:
-                tune, candidates = False, [dict(zip(STEP, ("own", None, None), strict=True))]
-            elif cell["backend"] in PEERS:  # their step is constant, whatever the rule
-                candidates = [dict(zip(STEP, ("constant", each, None), strict=True)) for each in step.initial]
+        for (chosen, file_hash), step, cell in itertools.product(files, run.step_size, _product(axes)):
+            settings = {**fixed, **options.effective(cell, axes, what["l2"])}
+            if (workers := settings["workers"]) > limit:
+                settings["skip"] = (
+                    f"{workers} workers are above this grid's limit of {limit} on {cores} cores"
+                )
             place = functools.partial(_place, grid, what, chosen, file_hash)
-            unknown: dict[str, Any] = dict.fromkeys(STEP)
-            if cell["method"] == "sdca":
-                tune, candidates = False, [unknown]
-            if not tune:
-                yield from (Trial(**common, **place(replicate), **candidate) for candidate in candidates)
-                continue
-            # its time to the target is all that a tuning trial is run for
-            common["target"], own = run.target or TUNED_TO, common["target"]
-            trials = [
-                Trial(**common, **place(number), **candidate, purpose="tune")
-                for number, candidate in itertools.product(tuning, candidates)
-            ]
-            yield from trials
-            common["target"] = own
-            tuned_on = tuple(trial.key for trial in trials)
-            yield Trial(**common, **place(replicate), **unknown, tuned_on=tuned_on)
+            candidates = _candidates(step, settings["backend"], settings["method"])
+            if step.tune and candidates[0]["step_size"] is not None:
+                tuning = range(TUNING, TUNING + spec.size.tuning_replicates)
+                yield from _tuned(settings, candidates, place, tuning, replicate)
+            else:
+                yield from (Trial(**settings, **place(replicate), **candidate) for candidate in candidates)
+
+
+def _candidates(step: Step, backend: str, method: str) -> list[dict[str, Any]]:
+    """Return the step sizes to try: none for dual ascent, and for a peer its own choice or constant ones."""
+    found: list[tuple[str | None, float | None, float | None]]
+    if method == "sdca":
+        found = [(None, None, None)]
+    elif backend in PEERS and not PEERS[backend].stepped:
+        found = [("own", None, None)]
+    elif backend in PEERS:
+        found = [("constant", initial, None) for initial in step.initial]
+    else:
+        found = [(step.rule, *pair) for pair in itertools.product(step.initial, step.parameters)]
+    return [dict(zip(STEP_FIELDS, each, strict=True)) for each in found]
+
+
+def _tuned(
+    settings: dict[str, Any],
+    candidates: list[dict[str, Any]],
+    place: Callable[[int], dict[str, Any]],
+    tuning: Iterable[int],
+    replicate: int,
+) -> Iterator[Trial]:
+    """Return the trials that choose a step size, then the one that is run with it."""
+    # the time to the target is all that is asked of a tuning trial
+    to_target = {**settings, "target": settings["target"] or TUNED_TO, "purpose": "tune"}
+    trials = [
+        Trial(**to_target, **place(number), **candidate)
+        for number, candidate in itertools.product(tuning, candidates)
+    ]
+    yield from trials
+    yield Trial(**settings, **place(replicate), tuned_on=tuple(trial.key for trial in trials))
 
 
 def _file_hash(spec: Spec, grid: Grid, chosen: Mapping[str, Any]) -> str:
@@ -220,11 +197,11 @@ def _file_hash(spec: Spec, grid: Grid, chosen: Mapping[str, Any]) -> str:
 def _place(
     grid: Grid, what: Mapping[str, Any], chosen: Mapping[str, Any], file_hash: str, replicate: int
 ) -> dict[str, Any]:
-    """What a replicate changes: its number, the data where the spec does not fix their seed, the order."""
-    options = workloads.resolve(grid.dataset, chosen)
-    # A spec that fixes the data's seed has the same data in every replicate: solved once.
-    data_seed = int(options.pop("seed", seed("data", replicate)))
-    data = tuple(sorted(options.items()))
+    """Return what differs between replicates: number, order, and data unless their seed is fixed."""
+    resolved = workloads.resolve(grid.dataset, chosen)
+    # with a fixed seed all replicates share their data, which are then solved once
+    data_seed = int(resolved.pop("seed", seed("data", replicate)))
+    data = tuple(sorted(resolved.items()))
     workload = Workload(
         **what,
         dataset=grid.dataset,
@@ -237,37 +214,6 @@ def _place(
     return {"replicate": replicate, "workload": workload, "order_seed": seed("order", replicate)}
 
 
-def settled(trial: Trial, records: Mapping[str, Any]) -> Trial:
-    """Give a trial the step size that was soonest at the target in the median of its tuning trials.
-
-    Candidates that never reached it are told apart by the suboptimality they ended with.
-
-    Raises
-    ------
-    LookupError
-        If no tuning trial of it has ended.
-    """
-    if not trial.tuned_on:
-        return trial
-    found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
-    for record in (records[key] for key in trial.tuned_on if key in records):
-        row = record["trial"]
-        if row["status"] not in ("ok", "timeout", "diverged"):
-            continue
-        curve = [(seconds, gap) for _, _, seconds, _, _, _, gap, *_ in record["history"] if gap is not None]
-        sound = row["status"] != "diverged"
-        time = statistics.time_to_target(curve, trial.target or TUNED_TO) if sound else math.inf
-        end = row.get("suboptimality") if sound else None
-        candidate = tuple(row[name] for name in STEP)
-        found.setdefault(candidate, []).append((time, math.inf if end is None else end))
-    if not found:
-        raise LookupError(
-            f"no tuning trial of {trial.experiment} {trial.backend} × {trial.workers} has ended"
-        )
-    best = min(found, key=lambda candidate: tuple(np.median(found[candidate], axis=0)))
-    return replace(trial, **dict(zip(STEP, best, strict=True)))
-
-
 def _product(axes: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
@@ -275,10 +221,9 @@ def _product(axes: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 def _interleave(trials: Iterable[Trial]) -> list[Trial]:
     """Put the trials in a seeded random order that builds each workload once.
 
-    Data sets come in random order, the workloads of one data set next to each other, their replicates one
-    after the other, and the trials of one replicate of one workload, which are compared with each other, in
-    random order; tuning trials before all others. A drift of the machine meets all backends alike, and
-    hundreds of megabytes are not rebuilt for each trial.
+    Tuning trials come first. Data sets come in random order, the workloads of one data set next to each
+    other, and their replicates one after another. The trials of one replicate of one workload, which will be
+    compared with each other, come in random order, so that a drift of the machine affects all backends alike.
     """
     random = np.random.default_rng(seed("plan", 0))
     ranks: dict[object, float] = {}
@@ -288,6 +233,12 @@ def _interleave(trials: Iterable[Trial]) -> list[Trial]:
         place = (data, ranks.setdefault(trial.workload, random.random()), trial.replicate)
         blocks.setdefault((trial.purpose != "tune", *place), []).append(trial)
     return [block[index] for _, block in sorted(blocks.items()) for index in random.permutation(len(block))]
+
+
+def _set(record: Trial | Workload) -> dict[str, Any]:
+    """Return the fields of a record that are not at their defaults."""
+    found = {item.name: (getattr(record, item.name), item.default) for item in fields(record) if item.compare}
+    return {name: value for name, (value, default) in found.items() if value != default}
 
 
 def _canonical(value: object) -> object:

@@ -1,134 +1,44 @@
-"""What an experiment is: one TOML file, validated, with messages that name the file and the key.
+"""An experiment is a TOML file; what is wrong with one is said with the names of the file and the key.
 
-A spec says which question it answers, which claims it tests, which figures it draws, and lists grids. A grid
-is a product of lists; a scalar is a list of one. A preset (``smoke``, ``quick``, ``full``) changes keys.
+A spec states a question, the claims it tests and the figures it draws, and lists grids. A grid is a product
+of lists; a scalar is a list of one. A preset (``smoke``, ``quick``, ``full``) overrides keys.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
-import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, create_model, model_validator
+from pydantic_core import ErrorDetails
 
 import hogwild
-from experiments.design import workloads
-from experiments.peers import AGAIN, PEERS
-from hogwild.arguments import AUTO
+from experiments.design import ledger, workloads
+from experiments.design.kinds import STRICT, Many, NotNegative, Positive, Scalar, Workers, one_of
+from experiments.design.options import OPTIONS
 
 SPECS = Path(__file__).parents[1] / "specs"
-LEDGER = Path(__file__).parents[1] / "claims.toml"
 PRESETS = ("smoke", "quick", "full")
 LONGEST = 500  # characters of a key or a value in a message
-WORKERS = re.compile(r"(?:(?P<low>[1-9]\d*)\.\.)?(?:(?P<factor>[1-9]\d*)\*)?(?P<unit>cores|[1-9]\d*)")
-
-T = TypeVar("T")
 
 
 class SpecError(ValueError):
     """A spec that cannot be run: the message names the file, the key and what is allowed."""
 
 
-def _one_of(kind: str, allowed: Callable[[], Iterable[str]]) -> AfterValidator:
-    def check(value: str) -> str:
-        names = list(allowed())
-        if value not in names:
-            raise ValueError(f"unknown {kind} {value!r}; allowed: {', '.join(names)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _worker_count(value: int | str) -> int | str:
-    if not WORKERS.fullmatch(str(value)):
-        raise ValueError(f"{value!r} is no number of workers; allowed: 2, 'cores', '2*cores', '1..2*cores'")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Scalar = bool | int | float | str
-Many = Annotated[
-    list[T], BeforeValidator(lambda value: value if isinstance(value, list) else [value]), Field(min_length=1)
-]
-Workers = Annotated[int | str, AfterValidator(_worker_count)]
-AsTable = BeforeValidator(
-    lambda value: value if isinstance(value, dict) else {"rule": "constant", "initial": value}
-)
-
-
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = STRICT
 
 
-class Step(_Strict):
-    """A step-size rule; each of its numbers may be a list, which is swept.
-
-    With ``tune`` they are candidates instead: every cell is run with all of them on tuning replicates, which
-    have seeds of their own, and is reported with the one that was soonest at suboptimality 1e-2.
-    """
-
-    rule: Literal["constant", "inverse_time", "exponential_backoff"]
-    initial: Many[Positive]
-    decay: Many[Positive] | None = None
-    factor: Many[Positive] | None = None
-    tune: bool = False
-
-    @property
-    def parameters(self) -> list[float] | list[None]:
-        """The values of the rule's second number, ``[None]`` where it has none."""
-        return self.decay or self.factor or [None]
-
-    @model_validator(mode="after")
-    def _complete(self) -> Step:
-        wanted = {"constant": None, "inverse_time": "decay", "exponential_backoff": "factor"}[self.rule]
-        given = [name for name in ("decay", "factor") if getattr(self, name) is not None]
-        if given != ([wanted] if wanted else []):
-            raise ValueError(
-                f"rule {self.rule!r} takes {'initial and ' + wanted if wanted else 'initial only'}"
-            )
-        return self
+_fields: dict[str, Any] = {name: option.in_a_spec for name, option in OPTIONS.items()}
+_Options: Any = create_model("_Options", __base__=_Strict, **_fields)
 
 
-class RunOptions(_Strict):
-    """The options of :func:`hogwild.minimize` that a grid sets; the lists are swept."""
-
-    backend: Many[Annotated[str, _one_of("backend", lambda: [*hogwild.BACKENDS, AUTO, *PEERS, *AGAIN])]]
-    workers: Many[Workers] = [1]
-    method: Many[Literal["sgd", "sdca"]] = ["sgd"]
-    sampling: Many[Annotated[str, _one_of("sampling", lambda: hogwild.sampling.SAMPLINGS)]] = [
-        "fresh_permutation"
-    ]
-    step_size: Many[Annotated[Step, AsTable]] = [Step(rule="constant", initial=[0.1])]
-    epochs: Many[PositiveInt] = [10]
-    batch_size: Many[PositiveInt] = [1]
-    gradient_threshold: Many[NotNegative] = [0.0]
-    gradient_delay: Many[NotNegative] = [0.0]
-    penalty: Many[Literal["touched", "scaled"]] = ["touched"]  # the same where l2 is 0
-    merge_every: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: adapted
-    hot_weights: Many[Annotated[int, Field(ge=0)]] = [0]  # 0: the library's default
-    page_cache: Many[Literal["warm", "cold"]] = ["warm"]  # cold: mapped data leave it before each epoch
-    initial_weights: Literal["default", "normal"] = "default"
-    target: Positive | None = None
-    tolerance: Positive | None = None
-    time_limit: Positive | None = 60.0
-    evaluations_per_epoch: PositiveInt = 1
-    instrument: bool = False
-    pin: bool = True
+class RunOptions(_Options):
+    """The table ``grid.run``: a list of values for every option that is swept, a value for the others."""
 
 
 class Grid(_Strict):
@@ -138,8 +48,8 @@ class Grid(_Strict):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    problem: Many[Annotated[str, _one_of("problem", lambda: hogwild.problems.PROBLEMS)]]
-    dataset: Annotated[str, _one_of("data set", lambda: hogwild.datasets.NAMES)]
+    problem: Many[Annotated[str, one_of("problem", lambda: hogwild.problems.PROBLEMS)]]
+    dataset: Annotated[str, one_of("data set", lambda: hogwild.datasets.NAMES)]
     l2: Many[NotNegative] = [0.0]
     dtype: Many[Literal["float64", "float32"]] = ["float64"]
     data: dict[str, Many[Scalar]] = {}
@@ -158,7 +68,7 @@ class Grid(_Strict):
                     f"data: {self.dataset!r} has no option {name!r}; allowed: {', '.join(allowed)}"
                 )
         for name in self.problem:
-            if workloads.family(name) != workloads.family_of_data(self.dataset):
+            if hogwild.problems.PROBLEMS[name].takes is not workloads.kind_of_data(self.dataset):
                 raise ValueError(f"dataset: {self.dataset!r} is not for the problem {name!r}")
         if not self.solve and any(step.tune for step in self.run.step_size):
             raise ValueError("run.step_size: tune needs the optimum, and solve is false")
@@ -166,16 +76,16 @@ class Grid(_Strict):
 
 
 class Precision(_Strict):
-    """How narrow the intervals of an experiment's headline ratios are to be, as a share of their medians."""
+    """How narrow the intervals of an experiment's main ratios must be, as a share of their medians."""
 
     claims: Annotated[list[str], Field(min_length=1)]
     width: Positive
 
 
 class Preset(_Strict):
-    """A size: replicates, seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
+    """A size: replicates, the seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
 
-    With ``most_replicates`` an experiment that states a precision and does not have it goes on to that many.
+    An experiment that has not reached the precision it states goes on to ``most_replicates``.
     """
 
     replicates: PositiveInt = 1
@@ -195,26 +105,24 @@ class Spec(_Strict):
     precision: Precision | None = None
     grid: Annotated[list[Grid], Field(min_length=1)]
     presets: dict[Literal["smoke", "quick", "full"], Preset] = {}
-    size: Preset = Preset()  # the chosen one of the presets
+    size: Preset = Preset()  # the preset that was chosen
 
     @model_validator(mode="after")
     def _references(self) -> Spec:
         names = [grid.name for grid in self.grid]
         if len(set(names)) < len(names):
             raise ValueError(f"two grids have the same name: {', '.join(names)}")
-        headline = self.precision.claims if self.precision else []
-        if unlisted := [name for name in headline if name not in self.claims]:
+        precise = self.precision.claims if self.precision else []
+        if unlisted := [name for name in precise if name not in self.claims]:
             raise ValueError(f"precision.claims: {unlisted[0]!r} is not among this experiment's claims")
         for size in self.presets.values():
             if (size.most_replicates or size.replicates) < size.replicates:
                 raise ValueError(
                     f"most_replicates {size.most_replicates} is below replicates {size.replicates}"
                 )
-        for kind, used in (("claims", self.claims), ("figures", self.figures)):
-            known = _known(kind) if used else None
-            for name in used:
-                if known is not None and name not in known:
-                    raise ValueError(f"{kind}: unknown name {name!r}; allowed: {', '.join(known)}")
+        known = ledger.ids() if self.claims else ()
+        if unknown := [name for name in self.claims if name not in known]:
+            raise ValueError(f"claims: unknown name {unknown[0]!r}; allowed: {', '.join(known)}")
         return self
 
 
@@ -236,7 +144,7 @@ def load(path: Path, preset: str = "quick") -> Spec:
 
 
 def find(names: list[str], preset: str) -> list[Spec]:
-    """Load the named experiments, ours for ``[]`` or ``["all"]``; a name that ends in ``.toml`` is a path."""
+    """Load the named experiments; ``[]`` and ``["all"]`` mean ours, and ``….toml`` is a path."""
     known = {path.stem: path for path in sorted(SPECS.glob("*.toml"))}
     if not names or names == ["all"]:
         names = list(known)
@@ -248,6 +156,22 @@ def find(names: list[str], preset: str) -> list[Spec]:
     return [load(known.get(name) or Path(name), preset) for name in dict.fromkeys(names)]
 
 
+def check_figures(specs: Iterable[Spec], known: Iterable[str]) -> None:
+    """Make sure that all figures that specs ask for can be drawn.
+
+    Raises
+    ------
+    SpecError
+        If not.
+    """
+    allowed = list(known)
+    for found in specs:
+        if unknown := [name for name in found.figures if name not in allowed]:
+            raise SpecError(
+                f"{found.name}.toml: figures: unknown name {unknown[0]!r}; allowed: {', '.join(allowed)}"
+            )
+
+
 def _validate(path: Path, raw: dict[str, Any]) -> Spec:
     try:
         return Spec.model_validate(raw)
@@ -255,7 +179,7 @@ def _validate(path: Path, raw: dict[str, Any]) -> Spec:
         raise SpecError("\n".join(_message(path, raw, problem) for problem in error.errors())) from None
 
 
-def _message(path: Path, raw: dict[str, Any], problem: Any) -> str:
+def _message(path: Path, raw: dict[str, Any], problem: ErrorDetails) -> str:
     """Name the key as an override would: ``grid.section.key``."""
     location = list(problem["loc"])
     if location[:1] == ["grid"] and len(location) > 1 and isinstance(location[1], int):
@@ -290,14 +214,3 @@ def _override(path: Path, raw: dict[str, Any], preset: str) -> dict[str, Any]:
                 )
         table[parts[-1]] = value
     return changed
-
-
-def _known(kind: str) -> list[str] | None:
-    """The names that another part of the house offers, None where its packages are missing."""
-    if kind == "claims":
-        ledger = tomllib.loads(LEDGER.read_text(encoding="utf-8"))
-        return [claim["id"] for claim in ledger["claim"]]
-    try:
-        return list(importlib.import_module("experiments.report.figures").NAMES)
-    except ImportError:
-        return None

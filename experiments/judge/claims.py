@@ -6,7 +6,6 @@ import functools
 import math
 import os
 import sys
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -16,11 +15,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments import statistics
-from experiments.judge import tables
+from experiments.design.ledger import LEDGER, entries
+from experiments.judge import tables, words
 from experiments.measure import machine
 from experiments.statistics import Interval
 
-LEDGER = Path(__file__).parents[1] / "claims.toml"
 Verdict = Literal["supported", "contradicted", "inconsistent", "not measurable here"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 WORSE = ("supported", "inconsistent", "contradicted", "not measurable here")
@@ -97,9 +96,9 @@ class Claim(Threshold):
     def pairs(self, run: tables.Run, value: str) -> pd.DataFrame:
         """Compute the claim's quantity for every comparable set of trials."""
         if self.over:
-            return tables.spread(run, value, self.over, self.where, self.step_range)
+            return tables.range_ratio(run, value, self.over, self.where, self.step_range)
         pairs = tables.ratio(run, value, self.numerator, self.denominator, self.where, self.free)
-        return tables.ends(pairs, self.along) if self.along else pairs
+        return tables.change_along(pairs, self.along) if self.along else pairs
 
     def relative_to(self, cores: int) -> str:
         """Name the side of the ratio that the other is compared with."""
@@ -126,7 +125,7 @@ class Finding(NamedTuple):
 def ledger(path: Path = LEDGER) -> list[Claim]:
     """Read the ledger; a ``ValueError`` names the file, the claim and the key that is not valid."""
     claims = []
-    for entry in tomllib.loads(path.read_text(encoding="utf-8"))["claim"]:
+    for entry in entries(path):
         try:
             claims.append(Claim(**entry))
         except ValidationError as error:
@@ -138,18 +137,14 @@ def ledger(path: Path = LEDGER) -> list[Claim]:
     return claims
 
 
-NAMES = tuple(claim.id for claim in ledger())
-
-
-def frame(run_directory: Path, path: Path = LEDGER) -> pd.DataFrame:
+def frame(run: tables.Run, path: Path = LEDGER) -> pd.DataFrame:
     """Judge every claim by the trials of a run, a row for each."""
-    run = tables.load(run_directory)
     return pd.DataFrame([_row(run, claim) for claim in ledger(path)], columns=COLUMNS)
 
 
 def judge(run_directory: Path, path: Path = LEDGER) -> pd.DataFrame:
     """Judge every claim by the trials of a run, and write claims.csv beside them."""
-    found, partial = frame(run_directory, path), run_directory / "claims.csv.partial"
+    found, partial = frame(tables.load(run_directory), path), run_directory / "claims.csv.partial"
     found.to_csv(partial, index=False)
     os.replace(partial, run_directory / "claims.csv")
     return found
@@ -202,20 +197,24 @@ def read(run_directory: Path) -> pd.DataFrame:
     return found.fillna(dict.fromkeys(text, ""))
 
 
-def words(row: Any) -> dict[str, str]:
+def in_words(row: Any) -> dict[str, str]:
     """Write out a row of claims.csv, for a table or a sentence; ``measured`` is empty where nothing was.
 
     ``decided`` is the verdict, with the level of its intervals where that is below `statistics.LEVEL`.
     """
     plain = ("title", "source", "claimed", "base", "verdict", "reason")
     written = {name: str(getattr(row, name)) for name in plain}
-    measured = (
-        f"{tables.times(row.measured)} {row.unit} ({tables.interval(row, tables.times)})" if row.n else ""
-    )
+    measured = f"{words.times(row.measured)} {row.unit} ({words.interval(row, words.times)})" if row.n else ""
     where = ": ".join(text for text in (row.workload, row.reason) if text)
     unsure = row.verdict in ("supported", "contradicted") and row.level < statistics.LEVEL
     decided = f"{row.verdict} at {row.level:.0%}" if unsure else row.verdict
     return {**written, "decided": decided, "measured": measured, "where": where, "n": str(row.n)}
+
+
+def measured_in(run: tables.Run, claim: Claim) -> bool:
+    """Say whether a run has trials of a claim's quantity: older runs lack those of newer experiments."""
+    sides = (claim.numerator, claim.denominator)
+    return all(len(tables.select(run, {**claim.where, **side})) for side in sides)
 
 
 def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
@@ -226,9 +225,7 @@ def _row(run: tables.Run, claim: Claim) -> tuple[object, ...]:
         second, name = _find(run, claim, claim.also), value.replace("_", " ")
         rule += f" and {claim.also}" if value == claim.value else f", that of {name} {claim.also},"
         if second.interval.n and value != claim.value:
-            said = (
-                f"{tables.times(second.interval.median)} ({tables.interval(second.interval, tables.times)})"
-            )
+            said = f"{words.times(second.interval.median)} ({words.interval(second.interval, words.times)})"
             reason = "; ".join(filter(None, [reason, f"{name} × {said}: {second.verdict}"]))
         verdict, level = max(verdict, second.verdict, key=WORSE.index), min(level, second.level)
     rule += " on every workload"
@@ -257,6 +254,8 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     value = threshold.value or claim.value
     if run.cores < claim.cores:
         return impossible(f"needs {claim.cores} cores, and this machine has {run.cores}")
+    if not measured_in(run, claim):
+        return impossible("the run has no such trials")
     pairs = _comparisons(run, claim, value)
     if pairs.empty:
         known = len(claim.pairs(run, value))
@@ -273,16 +272,16 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     if len(each) > 1:
         low, high = (choose(each, key=lambda name: each[name].median) for choose in (min, max))
         note += ", ".join(f"{verdict} on {n}" for verdict in VERDICTS if (n := verdicts.count(verdict)))
-        note += "; " + " to ".join(f"{tables.times(each[name].median)} ({name})" for name in (low, high))
+        note += "; " + " to ".join(f"{words.times(each[name].median)} ({name})" for name in (low, high))
     level = min(statistics.coverage(interval.n) for interval in each.values())
     verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "inconsistent"
     side = "above" if claim.base == "numerator" else "below"
     bases = [float(rows[side].median()) for rows in groups.values()]
     name = claim.relative_to(run.cores)
     if claim.along:
-        base = f"at the smallest {claim.along}: {tables.number(bases[0])} × {name}"
+        base = f"at the smallest {claim.along}: {words.number(bases[0])} × {name}"
     else:
-        base = f"{name}: {tables.amount(value, min(bases), max(bases))}"
+        base = f"{name}: {words.amount(value, min(bases), max(bases))}"
     arrived = [rows for rows in groups.values() if np.isfinite(rows[["above", "below"]].median()).all()]
     if 0 < len(arrived) < len(groups):  # a sum with a side that never got there says nothing of the others
         note += f"; measured on {len(arrived)} of {len(groups)}, where both sides got there"
@@ -312,7 +311,7 @@ def show(found: pd.DataFrame) -> None:
     colours = dict(zip(VERDICTS, ("green", "red", "yellow", "dim"), strict=True))
     table = Table("claim", "title", "claimed", "measured", "verdict", "on", title="Claims")
     for row in tables.rows(found):
-        said = {name: escape(text) for name, text in words(row).items()}
+        said = {name: escape(text) for name, text in in_words(row).items()}
         verdict = f"[{colours[row.verdict]}]{said['decided']}[/]"
         table.add_row(row.claim, said["title"], said["claimed"], said["measured"], verdict, said["where"])
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,4 +1,4 @@
-"""Every number that a claim, a figure, the README or the paper shows is computed here, from a run's files."""
+"""A run's files as tables, and what is computed from them: selections, medians, ratios of paired trials."""
 
 from __future__ import annotations
 
@@ -12,39 +12,26 @@ import numpy as np
 import pandas as pd
 
 from experiments import statistics
+from experiments.design.options import RUN_COLUMNS
 from experiments.measure.journal import ADDED
-from experiments.peers import PEERS
+from experiments.measure.outcome import MEASURED
+from experiments.peers import AGAIN, PEERS
 from hogwild import BACKENDS
+from hogwild.arguments import AUTO
 
 TARGETS = {"1e-2": 1e-2, "1e-3": 1e-3}
 TIMED = {**TARGETS, "1e-6": 1e-6}  # shown for peers only: no SGD gets there
 # a backend in a filter: all of these, of which a ratio takes the best in each pair
-BEST = {"best_peer": tuple(PEERS), "best_own": tuple(BACKENDS)}
+BEST: dict[str, Iterable[str]] = {"best_peer": PEERS, "best_own": BACKENDS}
 DATA = "experiment grid problem dataset n_examples n_features density zipf_exponent l2 dtype".split()
-STEP = ["step_rule", "step_size", "step_parameter"]
-RUN = [
-    *"method backend workers sampling".split(),
-    *STEP,
-    *"batch_size gradient_threshold gradient_delay penalty merge_every hot_weights page_cache epochs".split(),
-]
-KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN]
+KEY = [*DATA, "replicate", "data_seed", "order_seed", *RUN_COLUMNS]
 TEXT = """
     trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed optimum_certified
 """.split()
 FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
-ORDER = (
-    "serial locked hogwild_threads hogwild_padded hogwild_processes replicated hogwild_hot_replicated auto "
-    "atomic aig round_robin cyclades averaging pool"
-).split()
 ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-UNITS = {
-    "seconds_per_epoch": "an epoch",
-    "updates_per_second": "updates/s",
-    "ns_per_nonzero": "ns per non-zero",
-}
 Filter = Mapping[str, Any]
 
 
@@ -100,8 +87,9 @@ def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
     history = history[history["trial"].isin(trials["trial"])]
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
     precision = directory / "precision.csv"
-    # every worker of `averaging` makes whole epochs: what compares is the updates of one of them
-    trials["updates"] /= trials["workers"].where(trials["backend"] == "averaging", 1)
+    # where every worker makes whole epochs, what compares is the updates of one of them
+    whole_runs = [name for name, backend in BACKENDS.items() if backend.whole_runs]
+    trials["updates"] /= trials["workers"].where(trials["backend"].isin(whole_runs), 1)
     # Random sparsity differs a little between seeds: all replicates get one nominal density.
     trials["density"] = [float(f"{value:.2g}") for value in trials["density"]]
     trials["seconds_per_epoch"] = trials["train_seconds"] * trials["n_examples"] / trials["updates"]
@@ -139,7 +127,7 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
     Never a tuning trial: it chose a step size, and what chose is not what is reported.
     """
-    measured = run.trials["status"].isin(["ok", "timeout", "diverged"])
+    measured = run.trials["status"].isin(MEASURED)
     trials = run.trials[measured & (run.trials["purpose"] != "tune")]
     for column, wanted in where.items():
         trials = trials[trials[column].isin(options(wanted, run.cores))]
@@ -166,7 +154,7 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     Of the undisturbed rows, where there are any; else the row is ``hollow``.
     """
     found = []
-    for key, group in groups(concerned(frame.dropna(subset=value), value), by):
+    for key, group in groups(clear_irrelevant(frame.dropna(subset=value), value), by):
         kept, hollow = undisturbed(group)
         counts = (int(np.isinf(kept[value]).sum()), int((kept["status"] == "diverged").sum()))
         found.append((*key, *statistics.median_interval(kept[value]), *counts, hollow))
@@ -190,7 +178,7 @@ def ratio(
         chosen = best if side.get("backend") in BEST else "median"
         how = {value: chosen, "updates": "median", "disturbed": "max", "status": "first"}
         trials = select(run, {**where, **side}).dropna(subset=value)
-        sides.append(concerned(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
+        sides.append(clear_irrelevant(trials, value).groupby(on, dropna=False, as_index=False).agg(how))
     pairs = sides[0].merge(sides[1], on=on, suffixes=("", "_below"))
     diverged = (pairs[["status", "status_below"]] == "diverged").any(axis=1)
     if value in QUALITY:
@@ -204,7 +192,7 @@ def ratio(
     )
 
 
-def concerned(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+def clear_irrelevant(trials: pd.DataFrame, value: str) -> pd.DataFrame:
     """Forget the disturbances that do not concern a value: those of the quality of one worker's result."""
     if value not in QUALITY:
         return trials
@@ -215,7 +203,7 @@ def _same(updates: pd.Series, others: pd.Series) -> pd.Series:
     return (updates / others).between(0.99, 1.01)
 
 
-def ends(pairs: pd.DataFrame, along: str) -> pd.DataFrame:
+def change_along(pairs: pd.DataFrame, along: str) -> pd.DataFrame:
     """Divide each group's value at the largest ``along`` by that at the smallest: what happens on the way."""
     on = [column for column in pairs if column in KEY and column not in (along, "n_examples")]
     found = []
@@ -228,7 +216,9 @@ def ends(pairs: pd.DataFrame, along: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*on, *FOUND])
 
 
-def spread(run: Run, value: str, over: list[str], where: Filter, step_range: float = 0.0) -> pd.DataFrame:
+def range_ratio(
+    run: Run, value: str, over: list[str], where: Filter, step_range: float = 0.0
+) -> pd.DataFrame:
     """Return the largest over the smallest value among trials that differ only in the columns ``over``.
 
     With ``step_range`` (10: a tenfold range), only trials whose step sizes lie in such a range are compared;
@@ -236,7 +226,7 @@ def spread(run: Run, value: str, over: list[str], where: Filter, step_range: flo
     """
     on = [column for column in KEY if column not in over]
     found = []
-    for key, group in groups(concerned(select(run, where).dropna(subset=value), value), on):
+    for key, group in groups(clear_irrelevant(select(run, where).dropna(subset=value), value), on):
         kept = group[_same(group["updates"], group["updates"].max()) | (group["status"] == "diverged")]
         windows, sizes = [kept], kept["step_size"]
         if step_range:
@@ -298,7 +288,7 @@ def streaming_limits(run: Run) -> dict[str, float]:
 
 def best_settings(trials: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Keep, within each group, the data and options with which serial is soonest at 1e-2."""
-    options = [column for column in DATA + RUN if column not in [*by, "backend", "workers"]]
+    options = [column for column in [*DATA, *RUN_COLUMNS] if column not in [*by, "backend", "workers"]]
     kept = [trials.head(0)]
     for _, group in groups(trials, by):
         serial = group[group["backend"] == "serial"].fillna({"seconds_to_1e-2": math.inf})
@@ -309,13 +299,14 @@ def best_settings(trials: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def ordered(backends: Iterable[str]) -> list[str]:
-    """List each backend once, in the usual order."""
-    return sorted(set(backends), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    """List each backend once: ours in the order of `hogwild.BACKENDS`, then peers, then names of neither."""
+    order = [*BACKENDS, AUTO, *AGAIN, *PEERS]
+    return sorted(set(backends), key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def label(rows: pd.DataFrame) -> pd.Series:
     """Name each row's workload: its experiment, and what sets it apart from the others of that experiment."""
-    columns = ["problem", "dataset", "density", *DATA[5:], *RUN, "grid", "n_examples"]
+    columns = ["problem", "dataset", "density", *DATA[5:], *RUN_COLUMNS, "grid", "n_examples"]
     names = rows["experiment"].astype(str)
     for _, group in groups(rows, "experiment"):
         chosen: list[str] = []
@@ -330,81 +321,8 @@ def label(rows: pd.DataFrame) -> pd.Series:
     return names.str.replace("_", " ")
 
 
-def title(problem: str, rows: pd.DataFrame) -> str:
-    """Name a panel: problem, data set and its size."""
-    per_row = rows["nonzeros"] / rows["n_examples"]
-    share = f", {per_row.iloc[0]:.0f}/row" if per_row.max() < 1.5 * per_row.min() else ""
-    unit = "weights" if problem in ("matrix_completion", "graph_cut") else "features"
-    size = f"{rows['n_features'].iloc[0]:,.0f} {unit}{share}"
-    return f"{problem}, {rows['dataset'].iloc[0]}\n{size}".replace("_", " ")
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write three significant digits, one more near 1: 0.0123, 1.004, 4.20×10⁻⁵; infinity is "never"."""
-    if math.isnan(value) or math.isinf(value):
-        return "–" if math.isnan(value) else "never"
-    digits += digits > 2 and 0.99 < value < 1.01
-    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-    if -4 < int(power) < 7:
-        return f"{value:,.{max(digits - 1 - int(power), 0)}f}" if value else "0"
-    return f"{mantissa}×10{str(int(power)).translate(SUPERSCRIPTS)}"
-
-
-def times(value: float) -> str:
-    """Write a ratio; it is infinite where the side above never got there."""
-    return "∞" if value == math.inf else number(value)
-
-
-def seconds(value: float) -> str:
-    """Write a time in the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-        if size <= value < math.inf:
-            return f"{number(value / size)} {unit}"
-    return number(value)
-
-
-def amount(value: str, *figures: float) -> str:
-    """Write a quantity, or its ends: "46.0 ms–1.20 s to 1e-2", "objective 0.200"."""
-    written = "–".join(dict.fromkeys(map(seconds if value.startswith("seconds") else number, figures)))
-    if value.startswith("seconds_to_"):
-        return f"{written} to {value.removeprefix('seconds_to_').replace('_', ' ')}"
-    return f"{written} {UNITS[value]}" if value in UNITS else f"{value} {written}".replace("_", " ")
-
-
-def amounts(trials: pd.DataFrame, by: list[str], value: str) -> dict[tuple[Any, ...], str]:
-    """Write the median of each group with its unit: what ratios there are relative to."""
-    table = summarise(trials, by, value)
-    keys = table[by].itertuples(index=False, name=None)
-    return {key: amount(value, median) for key, median in zip(keys, table["median"], strict=True)}
-
-
 def kind(value: str) -> statistics.Kind:
     """Say whether a quantity is a cost, a rate, or neither: nothing that adds up over workloads."""
     if value.startswith(("seconds_", "updates_to_", "ns_")) or value.endswith("_seconds"):
         return "cost"
     return "rate" if value == "updates_per_second" else "ratio"
-
-
-def interval(row: Any, write: Any = number) -> str:
-    """Write the interval of a row or an `Interval`, and what it covers where that is less than it should."""
-    level = statistics.coverage(row.n)
-    note = f", min-max, {level:.0%}" if level < statistics.LEVEL else ""
-    return f"{write(row.low)} to {write(row.high)}{note}" if row.n > 1 else "one value"
-
-
-def cores(run: Run) -> str:
-    """Write the number of cores."""
-    return f"{run.cores} core{'s' if run.cores > 1 else ''}"
-
-
-def machine(run: Run) -> str:
-    """Name the machine, its cores, and the commit with whether files had been changed since."""
-    git = run.environment.get("git") or {}
-    commit = str(git.get("commit") or "unknown")[:10] + (" (changed)" if git.get("dirty") else "")
-    return f"{run.environment['machine']['cpu_model']}, {cores(run)}, commit {commit}"
-
-
-def disturbed(trials: pd.DataFrame) -> str:
-    """Say how many trials were disturbed; empty if none was."""
-    taken = int((trials["disturbed"] != "").sum())
-    return f"{taken} of {len(trials)} trials disturbed" if taken else ""

@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.judge import claims, tables
+from experiments.judge import claims, quotations, tables
 from experiments.measure import journal
-from experiments.report import paper
+from experiments.measure.outcome import MEASURED, Status
 
-MEASURED = ("ok", "diverged", "timeout")
-STATUSES = (*MEASURED, "skipped", "error")
 # A trial's final figures are its last checkpoint's.
 FINAL = [name for name in journal.CHECKPOINT_COLUMNS if name in journal.TRIAL_COLUMNS]
 # What tells data sets apart in runs from before `data_id`.
@@ -36,7 +34,7 @@ def problems(directory: Path) -> list[str]:
         return [f"{name} is missing: {AGAIN}" for name in missing]
     try:
         found = [*_journal(directory), *_tables(directory)]
-        return found or [*_claims(directory), *_numbers(directory)]
+        return found or [*_products(directory)]
     except Exception as error:  # whatever a file holds, it is a reason
         return [f"{directory} cannot be checked: {type(error).__name__}: {error}"]
 
@@ -69,7 +67,7 @@ def _tables(directory: Path) -> Iterator[str]:
         if key in seen:
             yield f"{where}: is there twice"
         seen.add(key)
-        if status not in STATUSES:
+        if status not in list(Status):
             yield f"{where}: {status!r} is no status"
         if row["environment"] not in known:
             yield f"{where}: {journal.ENVIRONMENT} knows no environment {row['environment']!r}"
@@ -101,27 +99,35 @@ def _data(trials: list[dict[str, str]]) -> Iterator[str]:
             )
 
 
-def _claims(directory: Path) -> Iterator[str]:
-    path = directory / "claims.csv"
+def _products(directory: Path) -> Iterator[str]:
+    """Compare claims.csv and numbers.json, where they are there, with what the CSVs give."""
+    path, numbers = directory / "claims.csv", directory / "numbers.json"
     if path.exists():
-        right = claims.frame(directory).to_csv(index=False)
-        cure = f"python -m experiments claims {directory}"
-        yield from _differences(path.name, _text(path), right, cure, tolerance=SAME)
+        run = tables.load(directory)
+        yield from _claims(path, run)
+        if numbers.exists():
+            yield from _numbers(numbers, run)
+    elif numbers.exists():  # `claims.read` would write claims.csv
+        yield f"{numbers.name} is there without {path.name}, from which it comes"
 
 
-def _numbers(directory: Path) -> Iterator[str]:
-    path = directory / "numbers.json"
-    if not path.exists():
-        return
-    if not (directory / "claims.csv").exists():  # which `claims.read` would write
-        yield f"{path.name} is there without claims.csv, from which it comes"
-        return
-    right = paper.numbers(tables.load(directory), claims.read(directory))
+def _claims(path: Path, run: tables.Run) -> Iterator[str]:
+    """Compare claims.csv; claims newer than the run, which has no trials of them, may be missing."""
+    ledger, known = claims.ledger(), set(claims.read(path.parent)["claim"])
+    newer = [claim.id for claim in ledger if claim.id not in known and not claims.measured_in(run, claim)]
+    right = claims.frame(run)
+    right = right[~right["claim"].isin(newer)]
+    cure = f"python -m experiments claims {path.parent}"
+    yield from _differences(path.name, _text(path), right.to_csv(index=False), cure, tolerance=SAME)
+
+
+def _numbers(path: Path, run: tables.Run) -> Iterator[str]:
+    right = quotations.numbers(run, claims.read(path.parent))
     rows = [_leaves(given) for given in (_json(path), json.loads(json.dumps(right)))]
     for name in rows[0] | rows[1]:
         found, wanted = (row.get(name, "missing") for row in rows)
         if found != wanted:
-            cure = f"python -m experiments paper {directory}"
+            cure = f"python -m experiments paper {path.parent}"
             yield f"{path.name}: {name} is {found!r}, should be {wanted!r}: {cure}"
 
 

@@ -1,12 +1,10 @@
-"""One trial: the problem is built and solved, one backend or peer runs on it, and its columns are filled."""
+"""One trial: build and solve its problem, run one backend or peer on it, and fill its columns."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,44 +13,30 @@ import psutil
 import hogwild
 from experiments import peers
 from experiments.design import workloads
-from experiments.design.plan import FIXED, SWEPT, Trial
+from experiments.design.kinds import RULES
+from experiments.design.options import Target, arguments
+from experiments.design.plan import Trial
 from experiments.measure import machine, page_cache
+from experiments.measure.outcome import Impossible, Outcome, Status
 from experiments.measure.watch import Watch
 from experiments.peers import AGAIN
-from hogwild.engine import delays, steps
-from hogwild.problems import sparsity
+from hogwild.engine import delays
+from hogwild.observe.instruments import Observations
+from hogwild.problems import Problem, sparsity
 from hogwild.problems.optimum import UncertifiedOptimum
+from hogwild.result import Result
 
 WATCH = Watch()
-HAND_OVER = 2e-4  # seconds for which our own main thread may have a worker's core in each segment
-OPTIONS = (*SWEPT, *(name for name in FIXED if name != "initial_weights"))
-STEPS: dict[str, Callable[..., Any]] = {
-    "constant": lambda initial, _: steps.Constant(initial),
-    "inverse_time": steps.InverseTime,
-    "exponential_backoff": steps.ExponentialBackoff,
-}
-
-
-class Impossible(RuntimeError):
-    """A trial that cannot run here: the message is its reason."""
-
-
-@dataclass
-class Outcome:
-    """What one trial left: values for columns of ``trials.csv`` and rows for ``history.csv``."""
-
-    columns: dict[str, Any]
-    history: list[tuple[Any, ...]] = field(default_factory=list)
+HAND_OVER = 2e-4  # seconds per segment for which our own main thread may occupy a worker's core
 
 
 def execute(trial: Trial) -> Outcome:
-    """Build the problem (kept from trial to trial), solve it off the clock, and run one backend on it.
+    """Build the problem (kept from trial to trial), solve it untimed, and run one backend on it.
 
     Raises
     ------
     Impossible
-        If a cell cannot run here, or has a target and no optimum that is certified well enough, with the
-        reason.
+        If a trial cannot run here, or has a target but no optimum certified well enough; with the reason.
     """
     need, free = workloads.memory_need(trial.workload) / 2**30, psutil.virtual_memory().available / 2**30
     if need > free:
@@ -65,33 +49,18 @@ def execute(trial: Trial) -> Outcome:
         result, watched = WATCH.around(lambda: _minimize(trial, built.problem), partial(_starved, trial))
     except (ImportError, ConnectionError, NotImplementedError, UncertifiedOptimum) as error:
         raise Impossible(str(error)) from error
-    seconds, updates = result.train_seconds, sum(result.updates)
-    nonzeros = updates * built.problem.nonzeros / built.problem.n_examples
+    what = trial.workload
+    workloads.check_unchanged(what.dataset, what.data, what.file_hash)  # maps may change under the workers
     columns = {
         **built.columns,
         "optimum_certified": certified,
-        **result.history[-1]._asdict(),
-        "status": str(result.status),
-        "reason": result.reason if result.status == hogwild.Status.OK else result.message,
+        **_timed(result, built.problem),
         "check_seconds": _check_seconds(trial, built),
-        "setup_seconds": result.setup_seconds,
-        "compile_seconds": result.compile_seconds,
-        "cpu_seconds": sum(result.cpu_seconds),
-        "updates_per_second": updates / seconds if seconds > 0 else None,
-        "ns_per_nonzero": 1e9 * seconds / nonzeros if nonzeros > 0 else None,
         "build_seconds": build_seconds,
         **watched,
     }
-    what = trial.workload
-    workloads.check_unchanged(what.dataset, what.data, what.file_hash)  # maps may change under the workers
-    del columns["epoch"]
-    if result.status != hogwild.Status.DIVERGED:
-        errors = built.problem.errors(result.weights)
-        columns["mean_absolute_residual"] = errors.get("mean_absolute_residual")
-        columns["cut"] = errors.get("cut")
-        held_out = built.held_out.errors(result.weights) if built.held_out is not None else {}
-        for name in ("error_rate", "rmse"):
-            columns |= {f"train_{name}": errors.get(name), f"test_{name}": held_out.get(name)}
+    if str(result.status) != Status.DIVERGED:
+        columns |= workloads.errors(built, result.weights)
     if result.observations is not None:
         columns |= _observed(result.observations, built.columns["meeting_share"], trial.workers)
     if trial.gradient_delay:
@@ -99,15 +68,34 @@ def execute(trial: Trial) -> Outcome:
     return Outcome(columns, [tuple(row) for row in result.history])
 
 
-def _certified(trial: Trial, problem: Any) -> bool | None:
-    """Return whether the optimum is known as exactly as this trial needs it; None where it is not asked for.
+def _timed(result: Result, problem: Problem) -> dict[str, Any]:
+    """Put how a run ended, and how long it took, into columns."""
+    status = str(result.status)
+    seconds, updates = result.train_seconds, sum(result.updates)
+    nonzeros = updates * problem.nonzeros / problem.n_examples
+    last = result.history[-1]._asdict()
+    del last["epoch"]
+    return {
+        **last,
+        "status": status,
+        "reason": result.reason if status == Status.OK else result.message,
+        "setup_seconds": result.setup_seconds,
+        "compile_seconds": result.compile_seconds,
+        "cpu_seconds": sum(result.cpu_seconds),
+        "updates_per_second": updates / seconds if seconds > 0 else None,
+        "ns_per_nonzero": 1e9 * seconds / nonzeros if nonzeros > 0 else None,
+    }
 
-    Built problems serve trials with several targets.
+
+def _certified(trial: Trial, problem: Problem) -> bool | None:
+    """Return whether the optimum is known exactly enough for this trial; None if it is not needed.
+
+    A problem that was built serves trials with various targets.
 
     Raises
     ------
     UncertifiedOptimum
-        If the trial is to stop at a target that cannot be told from others.
+        If the optimum is not known well enough to tell when the target is reached.
     """
     if not trial.workload.solve:
         return None
@@ -118,14 +106,14 @@ def _certified(trial: Trial, problem: Any) -> bool | None:
 
 
 def _check_seconds(trial: Trial, built: workloads.Built) -> float:
-    """Return what checking the data took, for ours, and counting what the penalty needs."""
+    """Return the seconds for checking the data and counting what the penalty needs; peers include them."""
     if trial.backend in peers.PEERS:
         return 0.0
     return built.check_seconds + (built.count_seconds if trial.penalty == "touched" else 0.0)
 
 
-def _starved(trial: Trial, result: Any) -> float:
-    """Return the share of their time in which workers had no core through no fault of ours, or nan."""
+def _starved(trial: Trial, result: Result) -> float:
+    """Return the share of their time for which workers had no core because of others, or nan."""
     if trial.workers > len(machine.usable_cores()) or not result.starved_seconds:
         return math.nan
     starved, ran = sum(result.starved_seconds), sum(result.cpu_seconds)
@@ -133,7 +121,7 @@ def _starved(trial: Trial, result: Any) -> float:
     return max(starved - ours, 0.0) / (starved + ran) if starved + ran > 0 else starved
 
 
-def _observed(seen: Any, meeting_share: float, workers: int) -> dict[str, Any]:
+def _observed(seen: Observations, meeting_share: float, workers: int) -> dict[str, Any]:
     """Put what an instrumented run saw into columns."""
     return {
         "lost_share": seen.lost_share,
@@ -147,25 +135,32 @@ def _observed(seen: Any, meeting_share: float, workers: int) -> dict[str, Any]:
     }
 
 
-def _minimize(trial: Trial, problem: Any) -> Any:
-    cold = trial.page_cache == "cold"
-    if cold and (trial.backend in peers.PEERS or trial.backend.endswith("_processes")):
+def _minimize(trial: Trial, problem: Problem) -> Result:
+    """Run the trial's backend or peer."""
+    if trial.page_cache == "cold" and not _reads_our_pages(trial.backend):
         raise NotImplementedError(f"{trial.backend} keeps pages of its own in memory")
     if trial.backend in peers.PEERS:
         own = ("step_size", "epochs", "workers", "target", "time_limit")
         options = {name: getattr(trial, name) for name in own}
         return peers.fit(problem, trial.backend, **options, seed=trial.order_seed, pinned=trial.pin)
-    chosen = {name: getattr(trial, name) for name in OPTIONS}
-    chosen["backend"] = AGAIN.get(trial.backend, trial.backend)
-    chosen |= {"merge_every": trial.merge_every or None, "hot_weights": trial.hot_weights or None}
+    return hogwild.minimize(problem, **_call(trial, problem))
+
+
+def _call(trial: Trial, problem: Problem) -> dict[str, Any]:
+    """Return the keyword arguments of `hogwild.minimize` for a trial."""
+    call = arguments(trial, Target.MINIMIZE)
+    call["backend"] = AGAIN.get(trial.backend, trial.backend)
+    call |= arguments(trial, Target.BACKEND)
+    call |= arguments(trial, Target.OBSERVE)
     if trial.step_size is not None:  # sdca has none
-        chosen["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
-    del chosen["page_cache"]
-    if cold:  # after each evaluation, which reads the data, too
-        chosen["callback"] = lambda checkpoint: page_cache.evict(problem)
-    return hogwild.minimize(
-        problem,
-        **chosen,
-        initial_weights=None if trial.initial_weights == "default" else trial.initial_weights,
-        seed=trial.order_seed,
-    )
+        numbers = (trial.step_size, trial.step_parameter)
+        call["step_size"] = RULES[trial.step_rule](*(each for each in numbers if each is not None))
+    if trial.page_cache == "cold":  # after each evaluation, which reads the data, too
+        call["callback"] = lambda checkpoint: page_cache.evict(problem)
+    return {**call, "seed": trial.order_seed}
+
+
+def _reads_our_pages(backend: str) -> bool:
+    """Return whether all workers read the data through this process's maps."""
+    ours = hogwild.BACKENDS.get(AGAIN.get(backend, backend))
+    return backend not in peers.PEERS and (ours is None or ours.team in ("caller", "threads"))

@@ -1,4 +1,4 @@
-"""How far a run is: a bar with the time left on a terminal, a plain line now and then elsewhere."""
+"""The progress of a run: a bar with the time left on a terminal, now and then a plain line elsewhere."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-import hogwild
 from experiments.design.plan import Trial
+from experiments.measure.outcome import Status
 
-PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
+PLAIN_LINE_SECONDS = 10.0  # from one line to the next
 
 
 class Reporter:
-    """Tells of a run's progress and of the time left.
+    """Shows a run's progress and the time left.
 
-    The time left is that of the trials of each experiment: what its trials have taken so far, averaged with
-    what its spec plans for one, which counts as one trial and is scaled by what all so far took of theirs.
+    A trial that is left is expected to take the mean of those of its experiment so far, in which what the
+    spec plans for a trial counts as one more, scaled by how all trials so far compare with their plans.
     """
 
     def __init__(
@@ -46,13 +46,15 @@ class Reporter:
         self.progress.stop()
 
     def more(self, trials: list[Trial]) -> None:
-        """Announce further replicates."""
+        """Announce further replicates, if there are any."""
+        if not trials:
+            return
         self.total += len(trials)
         self.left.update(trial.experiment for trial in trials)
         self._say(f"{len(trials)} more trials, for narrower intervals")
 
     def seconds_left(self) -> float:
-        """The estimate, after at least one trial."""
+        """Return the estimate, after at least one trial."""
         planned = sum(self._cost(name) * len(times) for name, times in self.took.items())
         scale = sum(map(sum, self.took.values())) / planned
         means = {
@@ -71,7 +73,7 @@ class Reporter:
         name = f"{trial.experiment} {trial.backend} × {trial.workers}"
         left = f"about {self.seconds_left():.0f} s"
         self.progress.update(self.task, advance=1, total=self.total, description=name, left=left)
-        if row["status"] == hogwild.Status.ERROR:
+        if row["status"] == Status.ERROR:
             self._say(f"{name} (trial {trial.key}): {row['reason']}")
         due = now - self.spoke > PLAIN_LINE_SECONDS or self.done == self.total
         if due and not self.console.is_terminal:

@@ -1,4 +1,4 @@
-"""The peers of matrix completion, for the registry: ``(1/|E|) Σ (L_u·R_v − Z_uv)²``, so µ = 0.
+"""The peers of matrix completion, ``(1/|E|) Σ (L_u·R_v − Z_uv)²``, so µ = 0.
 
 They charge a penalty once for each rating and ours is charged once for each factor: no other µ is the same.
 """
@@ -10,19 +10,18 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from experiments.peers.registry import Options
+from experiments.peers.record import Fit, Options
 
 PATIENCE = 1.0  # seconds
 ASLEEP = 0.002  # share of them that a process computes in, if it only waits
 T = TypeVar("T")
 
 
-def surprise_svd(problem: Any, options: Options) -> Any:
+def surprise_svd(problem: Any, options: Options) -> Fit:
     """Surprise's SGD on factors (Hug 2020), row by row, of half the squared error: there the step doubles.
 
     It starts from normal factors of the variance of ours. What it reads are tuples, in Python, made here.
@@ -39,7 +38,7 @@ def surprise_svd(problem: Any, options: Options) -> Any:
     shape, scale = (problem.n_rows, problem.n_columns), (problem.values.min(), problem.values.max())
     data = surprise.Trainset(by_row, {}, *shape, problem.n_examples, scale, {}, {})  # SVD reads rows alone
     own: dict[str, Any] = {"n_factors": problem.rank, "biased": False, "reg_all": 0.0}
-    own |= {"init_std_dev": problem.spread / math.sqrt(3.0), "random_state": options.seed}
+    own |= {"init_std_dev": problem.init_scale / math.sqrt(3.0), "random_state": options.seed}
     if options.step_size is not None:
         own["lr_all"] = 2.0 * options.step_size
 
@@ -77,7 +76,7 @@ class _Entries(ctypes.Structure):
     _fields_ = (("m", ctypes.c_int), ("n", ctypes.c_int), ("nnz", ctypes.c_longlong), ("R", ctypes.c_void_p))
 
 
-def libmf(problem: Any, options: Options) -> Any:
+def libmf(problem: Any, options: Options) -> Fit:
     """LIBMF: blocks of the matrix that share no row or column side by side (Chin et al. 2015), in float32.
 
     Steps are its own, from its 0.1 down with the gradients that a row's or a column's factors have had; so is

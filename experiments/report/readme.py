@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.judge import claims, tables
+from experiments.judge import claims, tables, words
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -32,12 +32,12 @@ def update(run_directory: Path, readme: Path, check: bool = False) -> None:
 def lines(run_directory: Path) -> list[str]:
     """Write the block: the machine, the claims with their verdicts, the speed-ups."""
     run = tables.load(run_directory)
-    note = f" ({taken})" if (taken := tables.disturbed(run.trials)) else ""
-    where = f"on {tables.machine(run)}{note}."
+    note = f" ({taken})" if (taken := words.disturbed(run.trials)) else ""
+    where = f"on {words.machine(run)}{note}."
     text = [f"{len(run.trials):,} trials (preset {run.environment['preset']}) {where}", ""]
     text += ["| | claim | measured (interval) | relative to | verdict |", "|---|---|---|---|---|"]
     for row in tables.rows(claims.read(run_directory)):
-        said = claims.words(row)
+        said = claims.in_words(row)
         what = said["measured"] or said["reason"]
         text.append(f"| {row.claim} | {row.title} | {what} | {said['base']} | {said['decided']} |")
     trials = tables.select(run, {"experiment": ["workers", "real_text"]})
@@ -46,12 +46,12 @@ def lines(run_directory: Path) -> list[str]:
         return text
     pairs["workload"] = tables.label(pairs.drop(columns="backend"))
     times = pairs.rename(columns={"above": "seconds_to_1e-2"})
-    serial = tables.amounts(times, ["workload"], "seconds_to_1e-2")
+    serial = words.amounts(times, ["workload"], "seconds_to_1e-2")
     backends = tables.ordered(pairs["backend"])
     text += ["", f"Times serial's speed to suboptimality 1e-2, as many workers as cores ({run.cores}):", ""]
     text += [f"| workload | serial | {' | '.join(backends)} |", "|---" * (len(backends) + 2) + "|"]
     table = tables.summarise(pairs, ["workload", "backend"], "value")
-    table["text"] = [f"{tables.number(row.median)} ({tables.interval(row)})" for row in tables.rows(table)]
+    table["text"] = [f"{words.number(row.median)} ({words.interval(row)})" for row in tables.rows(table)]
     for workload, rows in tables.groups(table, "workload"):
         found = rows.set_index("backend")["text"]
         cells = [workload, serial[workload,], *(found.get(name, "–") for name in backends)]

@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import FAILED_TRIALS, app
+from experiments.design import plan, spec
 from experiments.measure import environment, machine, runner
-from experiments.measure.execution import Outcome
+from experiments.measure.outcome import Outcome
+from hogwild.teams.work import usable_cores
 
 SPEC = """
 question = "Does the command line work?"
@@ -39,8 +41,11 @@ def call(*arguments: object):
 def test_list_names_every_experiment_and_its_cost() -> None:
     result = call("list")
     assert result.exit_code == 0
-    for name in ("guide", "sparsity", "workers", "step_size", "real_text", "kernels"):
-        assert name in result.stdout
+    for path in spec.SPECS.glob("*.toml"):
+        assert path.stem in result.stdout
+    assert (
+        f"smoke {len(plan.make(spec.find(['guide'], 'smoke'), len(usable_cores())))} trials" in result.stdout
+    )
 
 
 def test_run_runs_a_spec_of_ones_own(path: Path, tmp_path: Path) -> None:
@@ -91,6 +96,10 @@ def test_mistakes_end_with_a_message_and_status_2(path: Path, tmp_path: Path) ->
     result = call("run", path)
     assert result.exit_code == 2
     assert "small.run.backend[0]" in result.stderr
+    path.write_text(f'figures = ["speedup", "speeddown"]{SPEC}', encoding="utf-8")
+    result = call("run", path, "--dry-run")
+    assert result.exit_code == 2
+    assert "mine.toml: figures: unknown name 'speeddown'; allowed: " in result.stderr
     path.write_text(SPEC, encoding="utf-8")
     with machine.exclusive():
         result = call("run", path, "--out", tmp_path / "run")

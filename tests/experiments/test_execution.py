@@ -10,9 +10,11 @@ import pytest
 import hogwild.problems.base
 import hogwild.problems.optimum
 from experiments.design import plan, workloads
+from experiments.design.options import OPTIONS, Target
 from experiments.design.workloads import Workload
 from experiments.measure import execution, journal, machine
-from experiments.measure.execution import Impossible
+from experiments.measure.outcome import Impossible
+from hogwild.engine.steps import Constant
 from tests.experiments.trials import TRIAL, WORKLOAD
 
 
@@ -33,7 +35,13 @@ def test_a_real_trial_fills_its_columns() -> None:
     assert len(columns["data_hash"]) == 64
     assert columns["mean_absolute_residual"] > 0
     assert set(columns) <= set(journal.TRIAL_COLUMNS)
-    assert len(columns) + len(plan.describe(TRIAL)) >= len(journal.TRIAL_COLUMNS) - 12
+    others = {
+        "cut",
+        "rank",
+        *(f"{part}_{name}" for part in ("train", "test") for name in ("error_rate", "rmse")),
+    }
+    empty = set(journal.TRIAL_COLUMNS) - set(columns) - set(plan.describe(TRIAL)) - others
+    assert len(empty) <= 12  # an instrument's, and what the runner adds
 
 
 def test_workers_are_starved_by_others_only_where_each_could_have_a_core(
@@ -49,6 +57,18 @@ def test_workers_are_starved_by_others_only_where_each_could_have_a_core(
     assert execution._starved(replace(TRIAL, workers=2), quick) == 0
     peer = SimpleNamespace(cpu_seconds=(3.0,), starved_seconds=(), history=checkpoints)
     assert math.isnan(execution._starved(TRIAL, peer))
+
+
+def test_every_option_is_an_argument_unless_it_is_left_to_the_library() -> None:
+    ours = [item for item in OPTIONS.values() if item.target not in (Target.STEP, Target.HARNESS)]
+    given = {item.name: f"other {item.name}" for item in ours}
+    call = execution._call(replace(TRIAL, **given), workloads.build(WORKLOAD).problem)
+    assert call == {**given, "step_size": Constant(0.1), "seed": 3}
+    given = {item.name: item.default for item in ours if item.name != "backend"}
+    call = execution._call(replace(TRIAL, **given), workloads.build(WORKLOAD).problem)
+    left_out = {item.name for item in ours if item.unset}
+    assert left_out == {"initial_weights", "merge_every", "hot_weights"}
+    assert call.keys() == (given.keys() | {"backend", "step_size", "seed"}) - left_out
 
 
 OTHER = {

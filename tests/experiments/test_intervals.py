@@ -1,7 +1,5 @@
 """Every interval that is printed covers what it says: simulated, for samples from known distributions."""
 
-import importlib
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +9,8 @@ import pandas as pd
 import pytest
 
 from experiments import statistics
-from experiments.judge import claims, precision, tables
-from experiments.report import figures, paper, readme
+from experiments.judge import claims, precision, quotations, tables
+from experiments.report import figures, readme
 from experiments.statistics import LEVEL, coverage, median_interval
 from tests.experiments import fake_run
 
@@ -128,15 +126,13 @@ def test_every_summary_is_of_one_value_for_each_replicate(
 
     none = pd.DataFrame(columns=claims.COLUMNS)
     monkeypatch.setattr(tables, "summarise", watched)
-    monkeypatch.setattr(tables, "amounts", lambda *_: defaultdict(str))  # writes no interval
     monkeypatch.setattr(claims, "read", lambda _: none)
     run = tables.load(fake_run.write(tmp_path, replicates=1))
-    for place in figures.FAMILIES.values():
-        module, _, function = place.partition(":")
-        getattr(importlib.import_module(f"experiments.report.figures.{module}"), function)(run)
+    for entry in figures.FIGURES.values():
+        entry.draw(run)
     assert len(most) > 30
     readme.lines(tmp_path)
-    paper.numbers(run, none)
+    quotations.numbers(run, none)
     assert set(most) == {1}
     for claim in claims.ledger():
         pairs = claims._comparisons(run, claim, claim.value)

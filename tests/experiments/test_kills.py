@@ -2,7 +2,6 @@
 
 import csv
 import io
-import multiprocessing
 import random
 import signal
 import time
@@ -16,12 +15,13 @@ from rich.console import Console
 
 from experiments.design.plan import Trial
 from experiments.judge import verify
-from experiments.measure import environment, journal, machine, runner
-from experiments.measure.execution import Outcome
+from experiments.measure import environment, journal, machine, records, runner
+from experiments.measure.outcome import Outcome
+from tests.experiments import children
 from tests.experiments.trials import TRIAL
 
-KILLS = 50
-TRIALS = [replace(TRIAL, replicate=number) for number in range(60)]
+KILLS = 20
+TRIALS = [replace(TRIAL, replicate=number) for number in range(40)]
 CHECKPOINTS = 30
 
 
@@ -50,22 +50,17 @@ def _fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, Any] = {"preset": "smoke", "fingerprint": "0123"}
     monkeypatch.setattr(machine.exclusive.__wrapped__, "__defaults__", (tmp_path / "lock",))
     monkeypatch.setattr(environment, "environment", lambda *_: {**known})
-    monkeypatch.setattr(runner, "TABLES_SHARE", 1.0)
+    monkeypatch.setattr(records, "TABLES_SHARE", 1.0)
 
 
 def killed_after(seconds: float, directory: Path) -> int | None:
     """Start a run in a process of its own, kill it, and return its exit status."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded")  # the child does not use the others
-        process = multiprocessing.get_context("fork").Process(target=run, args=(directory,))
-        process.start()
+    process = children.started(run, directory)
     process.join(seconds)
-    process.kill()
-    process.join()
-    return process.exitcode
+    return children.killed(process)
 
 
-def test_fifty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     directory, moments = tmp_path / "run", random.Random(0)
     path, whole, limit, kills = directory / journal.JOURNAL, b"", 0.05, 0
     while kills < KILLS:

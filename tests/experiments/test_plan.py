@@ -1,7 +1,7 @@
 """Plans: keys, seeds, which cells there are, and in which order."""
 
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.design import plan, spec
+from experiments.design import options, plan, spec
 from experiments.design.plan import Trial
 from experiments.design.workloads import Workload
+from experiments.measure.tuning import settled
+from tests.experiments.trials import TRIAL, WORKLOAD
 
 SMALL = """
 question = "Does it plan at all?"
@@ -32,11 +34,6 @@ replicates = 2
 [presets.smoke.set]
 "small.data.density" = 0.5
 """
-WORKLOAD = Workload("least_squares", 0.0, "float64", "synthetic", (("density", 0.5), ("n_examples", 20)), 7)
-TRIAL = Trial(
-    "mine", "small", 0, WORKLOAD, 3, "serial", 1, "fresh_permutation", "constant", 0.1, None, 1, 0.0, 2,
-    "default", None, None, 60.0, 1,
-)  # fmt: skip
 
 
 def trials(folder: Path, text: str = SMALL, preset: str = "smoke", cores: int = 2) -> list[Trial]:
@@ -57,7 +54,7 @@ def test_the_key_depends_on_every_setting(name: str) -> None:
 @pytest.mark.parametrize("name", [item.name for item in fields(Workload)])
 def test_the_key_depends_on_the_whole_workload(name: str) -> None:
     value = getattr(WORKLOAD, name)
-    other = {"data": (("density", 0.5), ("n_examples", 21))}.get(
+    other = {"data": (("density", 0.5), ("n_examples", 61))}.get(
         name, f"{value}x" if isinstance(value, str) else 99
     )
     assert replace(TRIAL, workload=replace(WORKLOAD, **{name: other})).key != TRIAL.key
@@ -65,8 +62,33 @@ def test_the_key_depends_on_the_whole_workload(name: str) -> None:
 
 def test_the_key_forgets_spelling_and_the_reason_to_skip() -> None:
     assert len(TRIAL.key) == 16
-    assert replace(TRIAL, epochs=2.0, gradient_threshold=-0.0, skip="no").key == TRIAL.key  # type: ignore[arg-type]
+    assert replace(TRIAL, epochs=3.0, gradient_threshold=-0.0, skip="no").key == TRIAL.key  # type: ignore[arg-type]
     assert replace(TRIAL, workload=replace(WORKLOAD, l2=0)).key == TRIAL.key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(Trial):
+    """A trial as it may be when there is another option."""
+
+    from_a_later_version: bool = False
+
+
+def test_a_new_option_changes_no_key() -> None:
+    settings = {item.name: getattr(TRIAL, item.name) for item in fields(Trial)}
+    assert Later(**settings).key == TRIAL.key == "5ca94d329f4a235b"
+    assert Later(**settings, from_a_later_version=True).key != TRIAL.key
+
+
+def test_no_default_has_changed() -> None:
+    """What is at its default is no part of a key, which would stay although it stood for another trial."""
+    before = {
+        "method": "sgd", "workers": 1, "sampling": "fresh_permutation", "batch_size": 1,
+        "gradient_threshold": 0.0, "epochs": 10, "gradient_delay": 0.0, "penalty": "touched",
+        "merge_every": 0, "hot_weights": 0, "page_cache": "warm", "initial_weights": "default",
+        "target": None, "tolerance": None, "time_limit": 60.0, "evaluations_per_epoch": 1,
+        "instrument": False, "pin": True,
+    }  # fmt: skip
+    assert before.items() <= {name: option.default for name, option in options.OPTIONS.items()}.items()
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))
@@ -150,7 +172,6 @@ def test_options_of_replicas_are_swept_for_those_who_have_them(tmp_path: Path) -
     planned = trials(tmp_path, SMALL.replace('["serial", "hogwild_threads"]', options))
     found = {(t.backend, t.merge_every, t.hot_weights) for t in planned}
     assert Counter(backend for backend, *_ in found) == counts
-    assert TRIAL.key == "3e3e59766a36230d"  # as before there were such options
 
 
 def test_a_penalty_is_swept_where_there_is_one(tmp_path: Path) -> None:
@@ -246,9 +267,9 @@ def test_a_trial_is_settled_on_the_step_that_was_soonest_in_the_median(tmp_path:
         found = {
             key: record(t, left[t.step_size or 0].pop(), gaps[t.step_size or 0]) for key, t in tuning.items()
         }
-        settled = plan.settled(report, found)
-        assert settled.key == report.key
-        return settled.step_size
+        decided = settled(report, found)
+        assert decided.key == report.key
+        return decided.step_size
 
     reached = {0.1: 1e-3, 0.2: 1e-3}
     assert chosen({0.1: [1, 9, 2], 0.2: [3, 3, 3]}, reached) == 0.1
@@ -257,9 +278,9 @@ def test_a_trial_is_settled_on_the_step_that_was_soonest_in_the_median(tmp_path:
     assert chosen({0.1: [1, 1, 1], 0.2: [3, 3, 3]}, {0.1: 0.5, 0.2: 0.4}) == 0.2  # never both: who is nearer
     diverged = {key: record(t, 1.0, 1e-3, "diverged") for key, t in tuning.items() if t.step_size == 0.1}
     fine = {key: record(t, 5.0, 0.5) for key, t in tuning.items() if t.step_size == 0.2}
-    assert plan.settled(report, diverged | fine).step_size == 0.2
+    assert settled(report, diverged | fine).step_size == 0.2
     with pytest.raises(LookupError, match="no tuning trial"):
-        plan.settled(report, {})
+        settled(report, {})
 
 
 def test_spare_trials_are_further_replicates_where_a_precision_is_asked_for(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_the_block_names_machine_commit_claims_and_speedups(run: Path, page: Pat
     assert "the run has no such trials |  | not measurable here |" in text
     assert re.search(r"\| sklearn sgd: [\d.]+–[\d.]+ ns per non-zero \| supported at 75% \|", text)
     assert "| workload | serial | locked | hogwild_threads | hogwild_processes |" in text
-    assert re.search(r"\| workers, hinge \| \d+ ms to 1e-2 \| 0\.", text)
+    assert re.search(r"\| workers, hinge \| [\d.]+ ms to 1e-2 \| 0\.", text)
 
 
 def test_updating_twice_changes_nothing(run: Path, page: Path) -> None:

@@ -6,8 +6,7 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from experiments.design.plan import Trial
-from experiments.measure import environment, journal, machine, runner
-from experiments.measure.execution import Impossible, Outcome
+from experiments.measure import environment, journal, machine, records, runner
+from experiments.measure.outcome import Impossible, Outcome
 from experiments.measure.runner import RunError
+from tests.experiments import children
 from tests.experiments.trials import TRIAL
 
 TRIALS = [replace(TRIAL, replicate=number) for number in range(4)]
@@ -113,7 +113,7 @@ def test_a_second_run_does_what_is_left(tmp_path: Path) -> None:
 def test_the_tables_follow_the_journal_during_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "TABLES_SHARE", 1e9)
+    monkeypatch.setattr(records, "TABLES_SHARE", 1e9)
     seen: list[int] = []
 
     def execute(trial: Trial) -> Outcome:
@@ -274,35 +274,23 @@ def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path
     assert "\x1b[" in screen.getvalue()
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-from experiments.measure import machine
-from experiments.measure import runner
-from tests_of_the_runner import TRIALS, ok
-machine.exclusive.__wrapped__.__defaults__ = (Path(sys.argv[1]) / "lock",)
-runner.TABLES_SHARE = 1e9
-def execute(trial):
-    if trial.replicate == 2:
-        print("in flight", flush=True)
-        time.sleep(60)
-    return ok(trial)
-runner.run(TRIALS, Path(sys.argv[1]) / "run", preset="smoke", execute=execute)
-"""
+def test_a_kill_costs_the_trial_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "TABLES_SHARE", 1e9)
+    monkeypatch.setattr(environment, "environment", lambda *_: {"preset": "smoke", "fingerprint": "0123"})
+    in_flight = children.CONTEXT.Event()
 
+    def execute(trial: Trial) -> Outcome:
+        if trial.replicate == 2:
+            in_flight.set()
+            time.sleep(60)
+        return ok(trial)
 
-def test_a_kill_costs_the_trial_in_flight(tmp_path: Path) -> None:
-    (tmp_path / "tests_of_the_runner.py").write_text(
-        Path(__file__).read_text(encoding="utf-8"), encoding="utf-8"
-    )
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"in flight\n"
-        process.send_signal(signal.SIGKILL)
+    def run() -> None:
+        runner.run(TRIALS, tmp_path / "run", preset="smoke", execute=execute)
+
+    process = children.started(run)
+    assert in_flight.wait(60)
+    assert children.killed(process) == -signal.SIGKILL
     assert [row["replicate"] for row in rows(tmp_path / "run")] == ["0", "1"]
     done: list[int] = []
     runner.run(
@@ -314,15 +302,16 @@ def test_a_kill_costs_the_trial_in_flight(tmp_path: Path) -> None:
     assert done == [2, 3]
 
 
-def test_tables_are_written_again_only_after_another_trial(tmp_path, monkeypatch):
-    written = []
+def test_tables_are_written_again_only_after_another_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
     monkeypatch.setattr(journal, "write_tables", written.append)
-    monkeypatch.setattr(journal, "append", lambda *arguments: None)
-    records = runner._Records(tmp_path)
-    records.write()
-    records.write()
+    kept = records.Records(tmp_path, [], "0123", Console(file=io.StringIO()))
+    kept.write()
+    kept.write()
     assert len(written) == 1
-    records.add(runner.Outcome({}))
-    records.write()
-    records.write()
+    kept.add("a", Outcome({"trial": "a"}))
+    kept.write()
+    kept.write()
     assert len(written) == 2

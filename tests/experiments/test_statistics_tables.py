@@ -4,7 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.judge import tables
+from experiments.design.options import STEP_FIELDS
+from experiments.judge import tables, words
 from tests.experiments import fake_run
 
 
@@ -21,7 +22,7 @@ def change(directory: Path, name: str, **columns: object) -> None:
 
 
 def test_trial_names_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
-    fake_run.write(tmp_path, experiments=("kernels",), replicates=1)
+    fake_run.write(tmp_path, experiments=("guide",), replicates=1)
     frame = pd.read_csv(tmp_path / "trials.csv")
     names = {old: f"00000000000001e{place}" for place, old in enumerate(frame["trial"])}
     for name in ("trials.csv", "history.csv"):
@@ -33,7 +34,7 @@ def test_times_to_targets_are_added(run: tables.Run) -> None:
     ok = run.trials[run.trials["status"] == "ok"]
     reached = ok[ok["seconds_to_1e-3"] < math.inf]
     assert (reached["seconds_to_1e-2"] < reached["seconds_to_1e-3"]).all()
-    assert (reached["updates_to_1e-2"] / reached["n_examples"]).between(0, 10).all()
+    assert (reached["updates_to_1e-2"] / reached["n_examples"]).between(0, fake_run.LONGEST).all()
 
 
 def test_diverged_trials_reach_nothing_and_end_infinitely_bad(run: tables.Run) -> None:
@@ -59,15 +60,15 @@ def test_ratios_differ_only_where_they_may(run: tables.Run) -> None:
     sides = ({"backend": "hogwild_threads", "workers": "cores"}, {"backend": "serial"})
     pairs = tables.ratio(run, "ns_per_nonzero", *sides, where)
     assert (
-        len(pairs) == len(pairs.drop_duplicates(["grid", "step_size", "step_parameter", "replicate"])) == 36
+        len(pairs) == len(pairs.drop_duplicates(["grid", "step_size", "step_parameter", "replicate"])) == 16
     )
-    assert len(tables.ratio(run, "ns_per_nonzero", *sides, where, free=tables.STEP)) == 4
+    assert len(tables.ratio(run, "ns_per_nonzero", *sides, where, free=list(STEP_FIELDS))) == 4
 
 
 def test_quality_is_compared_after_equal_updates_only(tmp_path: Path) -> None:
     fake_run.write(tmp_path, experiments=("sparsity",), replicates=1)
     sides = ({"backend": "locked", "workers": 2}, {"backend": "serial"})
-    assert len(tables.ratio(tables.load(tmp_path), "suboptimality", *sides, {})) == 9
+    assert len(tables.ratio(tables.load(tmp_path), "suboptimality", *sides, {})) == 3
     change(
         tmp_path,
         "trials.csv",
@@ -75,7 +76,7 @@ def test_quality_is_compared_after_equal_updates_only(tmp_path: Path) -> None:
     )
     run = tables.load(tmp_path)
     assert tables.ratio(run, "suboptimality", *sides, {}).empty
-    assert len(tables.ratio(run, "updates_per_second", *sides, {})) == 9
+    assert len(tables.ratio(run, "updates_per_second", *sides, {})) == 3
 
 
 def test_a_diverged_side_counts_as_infinitely_bad(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_undisturbed_trials_are_summarised_and_others_only_where_there_are_no_su
 
 
 def test_tuning_trials_are_never_selected(run: tables.Run) -> None:
-    assert (run.trials["purpose"] == "tune").sum() == 52
+    assert (run.trials["purpose"] == "tune").any()
     assert set(tables.select(run, {})["purpose"]) == {"report"}
     assert set(tables.select(run, {"purpose": ["tune", "report"]})["purpose"]) == {"report"}
 
@@ -136,7 +137,7 @@ def test_backends_with_step_sizes_of_their_own_are_compared_where_these_were_tun
     change(tmp_path, "trials.csv", step_size=own)
     run = tables.load(tmp_path)
     assert len(tables.ratio(run, "seconds_to_1e-2", *sides, {})) == 4
-    assert set(run.trials["step_size"][run.trials["purpose"] == "tune"]) == {0.1, 0.3}
+    assert run.trials["step_size"][run.trials["purpose"] == "tune"].notna().all()
     change(tmp_path, "trials.csv", purpose="report")
     untuned = tables.load(tmp_path)
     assert untuned.trials["step_size"].notna().all()
@@ -183,19 +184,19 @@ def test_quantities_are_costs_rates_or_neither(value: str, kind: str) -> None:
 
 
 def test_amounts_have_units() -> None:
-    assert tables.amount("seconds_to_1e-2", 0.046, 1.2) == "46.0 ms–1.20 s to 1e-2"
-    assert tables.amount("ns_per_nonzero", 8.0, 8.0001) == "8.00 ns per non-zero"
-    assert tables.amount("weight_error_l1", 0.2) == "weight error l1 0.200"
-    assert tables.amount("seconds_to_1e-2", math.inf) == "never to 1e-2"
+    assert words.amount("seconds_to_1e-2", 0.046, 1.2) == "46.0 ms–1.20 s to 1e-2"
+    assert words.amount("ns_per_nonzero", 8.0, 8.0001) == "8.00 ns per non-zero"
+    assert words.amount("weight_error_l1", 0.2) == "weight error l1 0.200"
+    assert words.amount("seconds_to_1e-2", math.inf) == "never to 1e-2"
 
 
 def test_ends_divide_the_densest_by_the_sparsest(run: tables.Run) -> None:
     sides = ({"backend": "hogwild_threads", "workers": 2}, {"backend": "serial"})
     pairs = tables.ratio(run, "suboptimality", *sides, {"experiment": "sparsity"})
-    found = tables.ends(pairs, "density")
+    found = tables.change_along(pairs, "density")
     assert len(found) == 2
     first = pairs[pairs["replicate"] == 0].set_index("density")["value"]
-    assert found["value"].iloc[0] == pytest.approx(first[1.0] / first[0.002])
+    assert found["value"].iloc[0] == pytest.approx(first[1.0] / first[0.01])
 
 
 def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
@@ -204,10 +205,12 @@ def test_tenfold_spread_takes_the_calmest_tenfold_range() -> None:
     columns |= {"status": "ok", "disturbed": "", "purpose": "report"}
     trials = pd.DataFrame({**columns, "step_size": steps, "objective": objectives})
     run = tables.Run(trials, pd.DataFrame(), {"machine": {"usable_cores": 2}})
-    assert tables.spread(run, "objective", tables.STEP, {})["value"].tolist() == [4.5]
-    assert tables.spread(run, "objective", tables.STEP, {}, step_range=10)["value"].tolist() == [1.5]
+    assert tables.range_ratio(run, "objective", list(STEP_FIELDS), {})["value"].tolist() == [4.5]
+    assert tables.range_ratio(run, "objective", list(STEP_FIELDS), {}, step_range=10)["value"].tolist() == [
+        1.5
+    ]
     narrow = run._replace(trials=trials[trials["step_size"] > 0.5])
-    assert tables.spread(narrow, "objective", tables.STEP, {}, step_range=10).empty
+    assert tables.range_ratio(narrow, "objective", list(STEP_FIELDS), {}, step_range=10).empty
 
 
 def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
@@ -216,7 +219,7 @@ def test_labels_say_no_more_than_needed(run: tables.Run) -> None:
         "workers, hinge",
         "workers, least squares",
     }
-    assert "sparsity, density 0.05" in set(tables.label(trials[trials["experiment"] == "sparsity"]))
+    assert "sparsity, density 0.1" in set(tables.label(trials[trials["experiment"] == "sparsity"]))
 
 
 def test_best_settings_are_serials(run: tables.Run) -> None:
@@ -237,11 +240,11 @@ def test_as_many_workers_as_cores(run: tables.Run) -> None:
      (0, "0"), (math.inf, "never"), (math.nan, "–"), (0.9996, "0.9996"), (99.96, "100")],
 )  # fmt: skip
 def test_numbers_are_written_with_three_digits(value: float, text: str) -> None:
-    assert tables.number(value) == text
+    assert words.number(value) == text
 
 
 def test_seconds_are_written_in_a_unit_that_suits() -> None:
-    assert [tables.seconds(value) for value in (1.5, 2e-3, 3.14e-6, math.inf)] == [
+    assert [words.seconds(value) for value in (1.5, 2e-3, 3.14e-6, math.inf)] == [
         "1.50 s",
         "2.00 ms",
         "3.14 µs",

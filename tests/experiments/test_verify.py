@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.judge import claims, tables, verify
+from experiments.judge import claims, quotations, tables, verify
 from experiments.measure import journal
-from experiments.report import paper
 from tests.experiments import fake_run
 
 Rows = list[dict[str, str]]
@@ -45,7 +44,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         journal.append(directory, {**row, **final, "environment": "0123"}, checkpoints)
     journal.write_tables(directory)
     claims.judge(directory)
-    numbers = paper.numbers(tables.load(directory), claims.read(directory))
+    numbers = quotations.numbers(tables.load(directory), claims.read(directory))
     (directory / "numbers.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return directory
 

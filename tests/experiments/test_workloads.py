@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ import scipy.sparse as sp
 import hogwild
 from experiments.design import plan, spec, workloads
 from experiments.design.workloads import Workload
-from experiments.measure import execution
+from experiments.measure import execution, journal
 from hogwild.datasets import Dataset
+from tests.experiments.trials import TRIAL
 
 RATINGS = Workload(
     "matrix_completion",
@@ -27,8 +27,13 @@ GRAPH = Workload("graph_cut", 0.0, "float64", "entity_graph", (("n_entities", 3)
 
 
 def test_every_problem_has_data_and_every_data_set_a_problem() -> None:
-    families = {workloads.family_of_data(name) for name in hogwild.datasets.NAMES}
-    assert families == {workloads.family(name) for name in hogwild.problems.PROBLEMS}
+    kinds = {workloads.kind_of_data(name) for name in hogwild.datasets.NAMES}
+    assert kinds == {problem.takes for problem in hogwild.problems.PROBLEMS.values()}
+
+
+def test_every_error_has_its_columns() -> None:
+    columns = [workloads.error_columns(problem) for problem in hogwild.problems.PROBLEMS.values()]
+    assert {name for names in columns for name in names} <= set(journal.TRIAL_COLUMNS)
 
 
 def test_ratings_are_split_and_keep_their_factors() -> None:
@@ -73,15 +78,12 @@ def test_a_data_set_with_parts_of_its_own_is_tested_on_another(monkeypatch: pyte
     ids=["ratings", "graph"],
 )
 def test_a_trial_of_each_family_has_its_errors_and_tallies(workload: Workload, errors: set[str]) -> None:
-    fixed: Any = ("default", None, None, 30.0, 1)
-    trial = plan.Trial(
-        *("mine", "small", 0, workload, 3, "aig", 2, "fresh_permutation"),
-        *("constant", 0.02, None, 1, 0.0, 2, *fixed),
-        gradient_delay=1e-7,
+    trial = replace(
+        TRIAL, workload=workload, backend="aig", workers=2, step_size=0.02, epochs=2, gradient_delay=1e-7,
         instrument=True,
-    )
+    )  # fmt: skip
     found = execution.execute(trial).columns
-    assert {name for name in ("train_rmse", "test_rmse", "cut") if found[name] is not None} == errors
+    assert {name for name in found if "rmse" in name or name == "cut"} == errors
     assert found["status"] == "ok"
     assert found["lost_share"] < 1e-9
     assert found["expected_collision_rate"] == pytest.approx(found["meeting_share"])

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import tomllib
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.style import context
 
 from experiments import statistics
-from experiments.judge import tables
+from experiments.judge import tables, words
+from experiments.report.figures import catalogue, style
 
-# name of the figure -> module and function that draws it
-FAMILIES = {
-    "objective_time": "curves:over_time",
-    "time_to_accuracy": "scaling:time_to_accuracy",
-    "speedup": "scaling:speedup",
-    "profiles": "scaling:profiles",
-    "density_heatmap": "density:heatmap",
-    "weight_error": "density:weight_error",
-    "step_size": "curves:step_size",
-    "kernels": "costs:kernels",
-    "penalty": "penalty:penalty",
-    "guide": "costs:guide",
-    "scale": "scale:scale",
-    "paper_speedup": "replication:speedup",
-    "paper_error": "replication:errors",
-    "gradient_delay": "replication:delay",
-    "averaging": "replication:averaging",
-    "collisions": "concurrency:collisions",
-    "sampling": "concurrency:sampling",
-    "coherence": "coherence:popularity",
-    "merge_period": "coherence:merge_period",
-    "roofline": "coherence:roofline",
-    "many_features": "coherence:many_features",
-    "peers": "peers:time_to_target",
-}
-NAMES = tuple(FAMILIES)
+FIGURES = dict(sorted(catalogue.figures().items()))
+NAMES = tuple(FIGURES)
 # kind of file -> metadata: nothing that differs between two drawings of the same numbers
 UNSTAMPED: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 INTERVALS = f" Intervals: {statistics.LEVEL:.0%}; of n < 6 values from smallest to largest, 1 − 2^(1−n)."
@@ -48,29 +24,22 @@ def draw(run_directory: Path) -> list[Path]:
 
     A figure without data is left out, and removed where an earlier call had drawn it.
     """
-    from matplotlib.style import context
-
-    from experiments.report.figures import style
-
     run = tables.load(run_directory)
-    texts = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
     folder = run_directory / "figures"
     folder.mkdir(exist_ok=True)
     paths: list[Path] = []
     captions: dict[str, dict[str, str]] = {}
-    for name, place in FAMILIES.items():
-        module, _, function = place.partition(":")
-        drawer = getattr(importlib.import_module(f"experiments.report.figures.{module}"), function)
+    for name, entry in FIGURES.items():
         with context(["default", style.RC]):
-            drawn = drawer(run)
+            drawn = entry.draw(run)
             files = [folder / f"{name}.{kind}" for kind in UNSTAMPED]
             if drawn is None:
                 for file in files:
                     file.unlink(missing_ok=True)
                 continue
-            signature = source(run, drawn[1]) + INTERVALS * ("interval" in texts[name])
-            caption = captions[name] = {"text": texts[name], "source": signature}
-            style.sign(drawn[0], caption["source"])
+            signature = source(run, drawn[1]) + INTERVALS * ("interval" in entry.caption)
+            caption = captions[name] = {"text": entry.caption, "source": signature}
+            style.sign(drawn[0], signature)
             for file, metadata in zip(files, UNSTAMPED.values(), strict=True):
                 signed: dict[str, str | None] = {**metadata, "Description": " ".join(caption.values())}
                 drawn[0].savefig(file, dpi=200, bbox_inches="tight", pad_inches=0.02, metadata=signed)
@@ -85,8 +54,8 @@ def source(run: tables.Run, trials: pd.DataFrame) -> str:
     names = " and ".join(sorted(trials["experiment"].unique())).replace("_", " ")
     states = trials["status"].value_counts()
     notes = [f"{states[name]} {name}" for name in ("diverged", "timeout") if name in states]
-    notes += [f"{text}; open marks where no other is left"] if (text := tables.disturbed(trials)) else []
+    notes += [f"{text}; open marks where no other is left"] if (text := words.disturbed(trials)) else []
     odd = f" ({', '.join(notes)})" if notes else ""
     counts = sorted(set(trials.groupby("experiment")["replicate"].nunique()))
     replicates = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-    return f"Experiment {names}: {len(trials)} trials{odd}, replicates: {replicates}. {tables.machine(run)}."
+    return f"Experiment {names}: {len(trials)} trials{odd}, replicates: {replicates}. {words.machine(run)}."

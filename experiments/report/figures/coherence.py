@@ -7,8 +7,9 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 COSTS = {
     "ns_per_nonzero": "time per non-zero (ns)",
@@ -19,7 +20,15 @@ COSTS = {
 LIMITS = {"one_core": "memory, one core", "all_cores": "memory, all cores"}
 
 
-def popularity(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    What popular features cost: time per non-zero, epochs and training time to suboptimality 1e-2 against
+    the exponent of the features' popularity (0: uniform), parallel backends with as many workers as cores
+    (points moved sideways so that none hides another). Padded: a cache line for each weight, so that what
+    is left of the traffic is true sharing. Steps are tuned for each. Whiskers: intervals.
+    """
+)
+def coherence(run: tables.Run) -> Drawn:
     """Draw time per non-zero, epochs and time to 1e-2 against the Zipf exponent, a line for each backend."""
     trials = _trials(run, "popularity")
     if trials.empty:
@@ -36,7 +45,14 @@ def popularity(run: tables.Run) -> style.Drawn:
     return figure, trials
 
 
-def merge_period(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    How often replicas are merged (Zipf exponent 1): rare merges cost less time, but each worker then works
+    longer on what the others have changed already. Lines and bands: serial, and replicas whose period is
+    adapted to the measured cost of a merge, with intervals.
+    """
+)
+def merge_period(run: tables.Run) -> Drawn:
     """Draw the same of replicas against the updates between merges; serial and the adapted period: lines."""
     trials = _trials(run, "period")
     periods = trials[(trials["backend"] == "replicated") & (trials["merge_every"] > 0)]
@@ -67,7 +83,14 @@ def _level(panel: Axes, name: str, trials: pd.DataFrame, quantity: str, line: st
     return found
 
 
-def roofline(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Time per non-zero of each backend, on uniform and on popular features, against the time in which the
+    memory streams the 12 bytes of a non-zero to one core and to all (dotted), measured in the same run, as
+    was the time in which a cache line that one core has written reaches another. Whiskers: intervals.
+    """
+)
+def roofline(run: tables.Run) -> Drawn:
     """Draw each backend's time per non-zero, by popularity, against what the machine's memory allows."""
     trials = _trials(run, "popularity")
     exponents = sorted(set(trials["zipf_exponent"]) & {0.0, 1.0})
@@ -84,7 +107,7 @@ def roofline(run: tables.Run) -> style.Drawn:
             place = names.index(row.backend)
             style.lying(panel, row, place, style.look(row.backend), markersize=4.5)
             note = panel.annotate(
-                tables.number(row.median, 2), (row.median, place), (0, 4), textcoords="offset points"
+                words.number(row.median, 2), (row.median, place), (0, 4), textcoords="offset points"
             )
             note.set(ha="center", fontsize=5.8)
         for text, bound in bounds.items():
@@ -97,12 +120,22 @@ def roofline(run: tables.Run) -> style.Drawn:
         panel.set(xlabel="time per non-zero (ns)", ylim=(-0.6, len(names) - 0.2))
         kind = "uniform features" if exponent == 0 else f"Zipf exponent {exponent:g}"
         transfer = machine.get("line_transfer_seconds")
-        moved = f"; a cache line moves in {tables.seconds(transfer)}" if transfer else ""
+        moved = f"; a cache line moves in {words.seconds(transfer)}" if transfer else ""
         panel.set_title(kind + (moved if exponent else ""))
     return figure, trials
 
 
-def many_features(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Weights that are too many to be merged whole (Zipf exponent 1.1): time per non-zero, and the objective
+    after the same epochs over serial's on the same data in the same order, against the number of features;
+    parallel backends with as many workers as cores. Hot replicas: the most popular weights in a replica for
+    each worker, all others shared without a lock. They lie in the order of their popularity, and so fewer
+    cache lines hold what is used; how much of the gain is that order's, their one worker shows. Whiskers:
+    intervals.
+    """
+)
+def many_features(run: tables.Run) -> Drawn:
     """Draw time per non-zero and the objective over serial's against the number of features."""
     grids = ["many_features", "many_features_alone"]
     trials = tables.select(run, {"experiment": "coherence", "grid": grids})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 QUANTITIES = {
     "collision_rate": "updates that meet\nanother while writing",
@@ -20,7 +21,16 @@ ORDERS = {
 }
 
 
-def collisions(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    What instrumented runs with as many workers as cores saw, against density: updates at the end of whose
+    writes another worker was writing an example with a common variable (dotted: what the overlap of two
+    random examples predicts if every worker wrote all the time); the movement of weights that did not
+    arrive; finished updates of others between an update's first read and last write; time within updates
+    spent waiting. Instruments take time themselves. Whiskers: intervals.
+    """
+)
+def collisions(run: tables.Run) -> Drawn:
     """Draw what instrumented runs saw against density, and the rate that the overlap of examples predicts."""
     trials = tables.select(run, {"experiment": "collisions", "grid": "uniform"})
     if trials.empty:
@@ -39,7 +49,13 @@ def collisions(run: tables.Run) -> style.Drawn:
     return figure, trials
 
 
-def sampling(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Suboptimality after 20 epochs for three ways to draw the examples, one worker. Matrix completion:
+    against the stationary point that alternating least squares finds. Whiskers: intervals.
+    """
+)
+def sampling(run: tables.Run) -> Drawn:
     """Draw how far the objective falls with each order of the examples, for each family of problems."""
     trials = tables.select(run, {"experiment": "sampling"})
     if trials.empty:
@@ -55,6 +71,6 @@ def sampling(run: tables.Run) -> style.Drawn:
         panel.set_yticks(range(len(ORDERS)), [look.name for look in reversed(ORDERS.values())], fontsize=6.5)
         ends = rows[["low", "median", "high"]].to_numpy(float)
         style.log_axis(panel, "x", ends, pad=0.15, most=4)
-        panel.set(title=tables.title(key[1], tables.matching(trials, workload, key)), ylim=(-0.6, 2.6))
+        panel.set(title=words.title(key[1], tables.matching(trials, workload, key)), ylim=(-0.6, 2.6))
         panel.set_xlabel("suboptimality after 20 epochs")
     return figure, trials

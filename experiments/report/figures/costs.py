@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 ORDERS = {"fresh_permutation": "fresh order", "shuffled_once": "shuffled once", "as_stored": "as stored"}
 GUIDE = {
@@ -19,7 +20,14 @@ GUIDE = {
 }
 
 
-def kernels(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Training time per non-zero and epoch, ours and scikit-learn's SGD, in the order named. Whiskers:
+    intervals. Dotted, where known: the time in which the memory streams the 12 bytes of a non-zero to one
+    core, the bound for data beyond the caches.
+    """
+)
+def kernels(run: tables.Run) -> Drawn:
     """Draw the time per non-zero as bars: ours and scikit-learn's, each in each order."""
     trials = tables.select(run, {"experiment": "kernels"})
     workload = ["problem", "dataset", "n_features", "l2"]
@@ -37,10 +45,10 @@ def kernels(run: tables.Run) -> style.Drawn:
             color = "white" if hatch or row.hollow else look.color
             fill: dict[str, Any] = {"color": color, "edgecolor": look.color, "hatch": hatch}
             panel.barh(place, row.median, height=0.7, xerr=whiskers, capsize=1.8, ecolor="0.45", **fill)
-            panel.text(row.high, place, f"  {tables.number(row.median, 2)}", va="center", fontsize=6.5)
+            panel.text(row.high, place, f"  {words.number(row.median, 2)}", va="center", fontsize=6.5)
         if bound:
             panel.axvline(bound, **style.DOTTED, linewidth=1.0)
-            note = panel.text(bound, len(rows) - 0.45, f" memory: {tables.number(bound, 2)}", fontsize=5.8)
+            note = panel.text(bound, len(rows) - 0.45, f" memory: {words.number(bound, 2)}", fontsize=5.8)
             note.set(va="bottom", color="0.3")
             panel.set_ylim(-0.6, len(rows) + 0.2)
         orders = [_order(row) for row in tables.rows(rows)]
@@ -64,7 +72,15 @@ def _order(row: Any) -> str:
     return "" if "unshuffled" in row.backend else f", {ORDERS.get(row.sampling, row.sampling)}"
 
 
-def guide(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    The guide's example: training time per epoch, time to set up (starting workers, copying, compiling; paid
+    once) and distance from the true weights after the same number of epochs; parallel backends with as many
+    workers as cores, the guide's pool also with its own number. The axes of time are logarithmic, hence
+    points and not bars. Whiskers: intervals.
+    """
+)
+def guide(run: tables.Run) -> Drawn:
     """Draw time per epoch, set-up and weight error of the guide's example, side by side for every backend."""
     trials = tables.select(run, {"experiment": "guide"})
     own = (trials["backend"] == "pool") & (trials["workers"] == trials["workers"].max())
@@ -80,7 +96,7 @@ def guide(run: tables.Run) -> style.Drawn:
         for row in tables.rows(found[quantity]):
             place = places[_name(row)]
             style.lying(panel, row, place, style.look(row.backend), markersize=4.5)
-            text = tables.seconds(row.median) if timed else tables.number(row.median)
+            text = words.seconds(row.median) if timed else words.number(row.median)
             note = panel.annotate(text, (row.median, place), (0, 4), textcoords="offset points", fontsize=5.8)
             note.set(ha="center")
         ends = found[quantity][["low", "median", "high"]].to_numpy(float)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 EXPERIMENTS = ["workers", "real_text", "guide", "sparsity", "step_size"]
 WORKLOAD = ["experiment", "grid", "problem"]
 GAP = "suboptimality\n$(f-f^*)/(f(0)-f^*)$"
 
 
-def over_time(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Suboptimality against training time (evaluation and set-up excluded), for the first four workloads with
+    two checkpoints or more; parallel backends with as many workers as cores, at the data and options with
+    which serial is soonest at 1e-2. Lines: medians at each checkpoint; bands: smallest to largest; a cross
+    ends a line whose trials diverged, a bar one whose trials ran out of time. The start (0 s, 1) lies
+    outside the logarithmic axis.
+    """
+)
+def objective_time(run: tables.Run) -> Drawn:
     """Draw suboptimality over training seconds: a panel for each workload, a line for each backend."""
     trials = tables.as_many_workers_as_cores(run, tables.select(run, {"experiment": EXPERIMENTS}))
     trials = tables.best_settings(trials, WORKLOAD)
@@ -34,7 +44,7 @@ def over_time(run: tables.Run) -> style.Drawn:
         for target in tables.TARGETS.values():
             if seen["suboptimality"].min() < target:
                 panel.axhline(target, **style.DOTTED, linewidth=0.7, label="targets (1e-2, 1e-3)")
-        panel.set(title=tables.title(key[2], mine), xlabel="training time (s)")
+        panel.set(title=words.title(key[2], mine), xlabel="training time (s)")
     style.legend(figure, axes, 3)
     return figure, drawn
 
@@ -58,7 +68,14 @@ def _line(panel: Axes, trials: pd.DataFrame, points: pd.DataFrame, look: style.L
     return middle
 
 
-def step_size(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Suboptimality after equal numbers of epochs against the initial step size, a line for each step rule
+    (with its factor or decay per epoch). Whiskers: intervals. Open marker above a panel: diverged, in how
+    many replicates.
+    """
+)
+def step_size(run: tables.Run) -> Drawn:
     """Draw the final suboptimality against the step size: by backend, a line for each step rule."""
     trials = tables.as_many_workers_as_cores(run, tables.select(run, {"experiment": "step_size"}))
     parameter = trials["step_parameter"].map(lambda value: "" if pd.isna(value) else f" {value:g}")
@@ -76,7 +93,7 @@ def step_size(run: tables.Run) -> style.Drawn:
     shown = sorted(tables.groups(trials, by), key=lambda item: (*item[0][:3], item[0][3] != "serial"))
     figure, axes = style.panels(len(shown), 2, 2.2, f"final {GAP}", sharey=True)
     for panel, (key, group) in zip(axes, shown, strict=True):
-        name = f"{style.look(key[3]).name} × {group['workers'].iloc[0]}: {tables.title(key[0], group)}"
+        name = f"{style.look(key[3]).name} × {group['workers'].iloc[0]}: {words.title(key[0], group)}"
         rows = tables.matching(table, by, key)
         style.series(panel, name, rows, "step_size", "rule", looks, connect=True)
         style.log_axis(panel, "x", trials["step_size"])

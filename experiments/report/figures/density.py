@@ -11,8 +11,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 WHERE = {"experiment": "sparsity"}
 WORKLOAD = ["grid", "problem"]
@@ -21,7 +22,15 @@ DENSITY = "density (share of non-zeros)"
 WEIGHT_ERROR = "weight error\n" + r"$\Vert w-w_{\mathrm{true}}\Vert_2\,/\,\Vert w_{\mathrm{true}}\Vert_2$"
 
 
-def heatmap(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Training time to suboptimality 1e-2 relative to serial's on the same data (below 1: faster), by density,
+    backend and number of workers: the median, and below it the interval. The ideal is one over the number
+    of workers. Hatched: never reached by most replicates; grey on white: all trials disturbed; a dash:
+    reached by neither, or not measured.
+    """
+)
+def density_heatmap(run: tables.Run) -> Drawn:
     """Draw density × backend and workers: the time to 1e-2 relative to serial's."""
     trials = tables.select(run, WHERE)
     pairs = tables.speedups(run, WHERE, inverse=True)
@@ -42,20 +51,20 @@ def heatmap(run: tables.Run) -> style.Drawn:
         for (y, line), (x, density) in itertools.product(enumerate(lines), enumerate(densities)):
             row, color = found.get((*line, density)), "black"
             if row is None:
-                words = "–"
+                text = "–"
             elif math.isinf(row.median):
-                words = f"{'diverged' if row.diverged else 'never'} {row.missed}/{row.n}"
+                text = f"{'diverged' if row.diverged else 'never'} {row.missed}/{row.n}"
                 panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, **HATCHED))
             else:
                 cells[y, x] = math.nan if row.hollow else row.median
-                words = tables.number(row.median, 2)
-                words += f"\n{tables.number(row.low, 2)}–{tables.number(row.high, 2)}" if row.n > 1 else ""
+                text = words.number(row.median, 2)
+                text += f"\n{words.number(row.low, 2)}–{words.number(row.high, 2)}" if row.n > 1 else ""
                 color = "0.5" if row.hollow else "white" if norm(row.median) > 0.6 else "black"
-            panel.text(x, y, words, ha="center", va="center", color=color, fontsize=5.6, linespacing=1.0)
+            panel.text(x, y, text, ha="center", va="center", color=color, fontsize=5.6, linespacing=1.0)
         image = panel.imshow(cells, norm=norm, cmap="gray_r", aspect="auto")
         alone = tables.matching(trials, WORKLOAD, key)
         alone = tables.summarise(alone[alone["backend"] == "serial"], ["density"], "seconds_to_1e-2")
-        base = {row.density: tables.seconds(row.median) for row in tables.rows(alone)}
+        base = {row.density: words.seconds(row.median) for row in tables.rows(alone)}
         ticks = [f"{density:g}\n{base.get(density, '')}" for density in densities]
         panel.set_xticks(range(len(densities)), ticks)
         panel.set_yticks(range(len(lines)), [f"{style.look(name).name} × {count}" for name, count in lines])
@@ -68,7 +77,14 @@ def heatmap(run: tables.Run) -> style.Drawn:
     return figure, trials
 
 
-def weight_error(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Relative distance from the weights that generated the data, after equal numbers of epochs, against
+    density; parallel backends with as many workers as cores (points moved sideways so that none hides
+    another). Whiskers: intervals.
+    """
+)
+def weight_error(run: tables.Run) -> Drawn:
     """Draw the distance from the true weights, after the same number of epochs, against the density."""
     trials = tables.as_many_workers_as_cores(run, tables.select(run, WHERE))
     table = tables.summarise(trials, [*WORKLOAD, "backend", "density"], "weight_error_l2")
@@ -77,7 +93,7 @@ def weight_error(run: tables.Run) -> style.Drawn:
         return None
     figure, axes = style.panels(len(shown), 3, 1.9, WEIGHT_ERROR)
     for panel, (key, rows) in zip(axes, shown, strict=True):
-        title = tables.title(key[1], trials[trials["grid"] == key[0]])
+        title = words.title(key[1], trials[trials["grid"] == key[0]])
         style.series(panel, title, rows, "density", "backend", style.backends(rows), connect=True)
         style.log_axis(panel, "x", rows["density"])
         style.log_axis(panel, "y", rows[["low", "median", "high"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.judge import tables
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 from experiments.report.figures.coherence import COSTS, with_epochs
 
 WAYS = {
@@ -12,7 +13,14 @@ WAYS = {
 }
 
 
-def penalty(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Training time per non-zero and epoch, epochs and training time to suboptimality 1e-2, by how an update
+    pays the penalty: for the weights of its own example (Niu et al. 2011, eq. 2.3), or for all of them by a
+    common factor that is kept apart from them. The same steps for both. Whiskers: intervals.
+    """
+)
+def penalty(run: tables.Run) -> Drawn:
     """Draw time per non-zero, epochs and time to 1e-2 of each backend, both ways below each other."""
     trials = with_epochs(tables.select(run, {"experiment": "penalty"}))
     if trials.empty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.judge import tables
+from experiments.judge import hand_over, tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 PAPER = tomllib.loads((Path(__file__).parents[1] / "niu2011.toml").read_text(encoding="utf-8"))
 EXPERIMENTS = ["paper_svm", "paper_cuts", "paper_matrix_completion"]
@@ -27,7 +27,15 @@ ROUNDING = 1e-9  # an error below it is none
 ONE = {"backend": "hogwild_threads", "workers": 1}
 
 
-def speedup(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    The paper's Figures 3 and 4 on twins of its data: time per epoch of one Hogwild! worker over that of a
+    scheme with so many workers, paired by replicate; that worker's own time stands above each panel.
+    Whiskers: intervals. Lines: the paper's own curves, digitised, from its machine with 12 cores. RR:
+    workers write in turns; AIG: a lock for each variable, around the writes.
+    """
+)
+def paper_speedup(run: tables.Run) -> Drawn:
     """Draw the speed-up over one Hogwild! worker against workers, and the paper's on its machine."""
     trials = tables.select(run, {"experiment": EXPERIMENTS, "grid": list(NAMES)})
     pairs = [trials.head(0).assign(value=0.0)]
@@ -42,7 +50,7 @@ def speedup(run: tables.Run) -> style.Drawn:
     if not shown:
         return None
     alone = trials[(trials["backend"] == ONE["backend"]) & (trials["workers"] == ONE["workers"])]
-    base = tables.amounts(alone, WORKLOAD, "seconds_per_epoch")
+    base = words.amounts(alone, WORKLOAD, "seconds_per_epoch")
     figure, axes = style.panels(len(shown), 3, 1.9, "speed-up over\none Hogwild! worker")
     for panel, (key, rows) in zip(axes, shown, strict=True):
         most = int(rows["workers"].max())
@@ -55,7 +63,7 @@ def speedup(run: tables.Run) -> style.Drawn:
         panel.plot([], [], color="0.3", linewidth=0.8, label="lines: the paper, on 12 cores")
         panel.plot([1, most], [1, most], **style.DOTTED, label="ideal")
         if run.cores < most:
-            label = f"more than {tables.cores(run)}"
+            label = f"more than {words.cores(run)}"
             panel.axvspan(run.cores + 0.5, most + 0.5, color="0.93", zorder=0, label=label)
         ends = rows["high"].to_numpy(float)
         top = max(most, np.max(ends, initial=1.0, where=np.isfinite(ends)))
@@ -65,7 +73,13 @@ def speedup(run: tables.Run) -> style.Drawn:
     return figure, trials
 
 
-def errors(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Errors of the three schemes after 20 epochs (the paper's Figure 2), with as many workers as cores.
+    Filled: on the training data; half filled: on held-out data, where there are. Whiskers: intervals.
+    """
+)
+def paper_error(run: tables.Run) -> Drawn:
     """Draw train and test error of each scheme at the end, with as many workers as cores."""
     trials = tables.select(run, {"experiment": EXPERIMENTS, "grid": list(NAMES), "workers": [run.cores]})
     shown = sorted(tables.groups(trials, WORKLOAD), key=lambda item: list(NAMES).index(item[0][1]))
@@ -95,7 +109,16 @@ def _column(kind: str, part: str) -> str:
     return kind if kind == "cut" else f"{part}_{kind}"
 
 
-def delay(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    The paper's Figure 5c with as many workers as cores: every gradient keeps its core busy for longer.
+    Lines: the model max((t₀ + d)/p, h) seconds per update, with t₀ from serial without delay, p workers,
+    and the hand-over h fitted to each scheme; where h is not what limits, the fit says only that it is
+    below the smallest time per update. No model for the one lock: it is held while the gradient is
+    computed. Whiskers: intervals. Dotted: the number of workers.
+    """
+)
+def gradient_delay(run: tables.Run) -> Drawn:
     """Draw the speed-up over serial with the same delay, and the two-parameter model of each scheme."""
     where = {"experiment": "gradient_delay"}
     trials = tables.select(run, where)
@@ -115,60 +138,40 @@ def delay(run: tables.Run) -> style.Drawn:
     looks: dict[str, style.Look] = {}
     for backend, look in style.backends(table).items():
         fitted = backend in SIDE_BY_SIDE
-        note = f": h = {tables.seconds(fitted_hand_over(clean, backend))}" if fitted else ""
+        note = f": h = {words.seconds(hand_over.fitted(clean, backend))}" if fitted else ""
         looks[backend] = look._replace(name=look.name + note)
     at = np.geomspace(shortest, trials["gradient_delay"].max(), 80)
     serial = clean[(clean["backend"] == "serial") & (clean["gradient_delay"] == 0)]
-    alone = float(_seconds_per_update(serial).median())
+    alone = float(hand_over.seconds_per_update(serial).median())
     shifted = table.assign(gradient_delay=table["gradient_delay"].clip(lower=shortest))
     points = {backend: look._replace(linestyle="none") for backend, look in looks.items()}
     style.series(axes[0], "", shifted, "gradient_delay", "backend", points, connect=True)
     for backend, look in ((name, look) for name, look in looks.items() if name in SIDE_BY_SIDE):
         mine = trials[trials["backend"] == backend]
-        model = (alone + at) / model_seconds(
-            alone, at, int(mine["workers"].max()), fitted_hand_over(clean, backend)
+        model = (alone + at) / hand_over.model_seconds(
+            alone, at, int(mine["workers"].max()), hand_over.fitted(clean, backend)
         )
         axes[0].plot(at, model, color=look.color, linestyle=look.linestyle, linewidth=0.9)
     style.log_axis(axes[0], "x", [shortest, trials["gradient_delay"].max()])
     axes[0].axhline(1.0, color="0.0", linewidth=0.8)
     axes[0].axhline(trials["workers"].max(), **style.DOTTED)
     top = 1.1 * max(trials["workers"].max(), *table["high"])
-    label = f"artificial delay of a gradient (s)\nleftmost: none; serial: {tables.seconds(alone)} an update"
+    label = f"artificial delay of a gradient (s)\nleftmost: none; serial: {words.seconds(alone)} an update"
     axes[0].set(xlabel=label, ylim=(0, top))
     style.legend(figure, axes, 2)
     return figure, trials
 
 
-def model_seconds(alone: float, delay: Any, workers: int, hand_over: float) -> Any:
-    """Return the seconds per update ``max((t₀ + d)/p, h)``: gradients side by side, hand-overs in series."""
-    return np.maximum((alone + np.asarray(delay, float)) / workers, hand_over)
-
-
-def fitted_hand_over(trials: pd.DataFrame, backend: str) -> float:
-    """Return the h of `model_seconds` with the least squared error in the logarithm, t₀ taken from serial.
-
-    Searched on a grid of 1 % steps between a nanosecond and a millisecond, on the medians of each delay.
+@caption(
     """
-    serial = trials[(trials["backend"] == "serial") & (trials["gradient_delay"] == 0)]
-    mine = trials[trials["backend"] == backend]
-    if serial.empty or mine.empty:
-        return math.nan
-    medians = _seconds_per_update(mine).groupby(mine["gradient_delay"]).median()
-    alone, workers = float(_seconds_per_update(serial).median()), int(mine["workers"].max())
-    candidates = np.geomspace(1e-9, 1e-3, 1400)[:, None]
-    model = np.maximum((alone + medians.index.to_numpy(float)) / workers, candidates)
-    misses = np.square(np.log(model) - np.log(medians.to_numpy(float))).sum(axis=1)
-    return float(candidates[int(misses.argmin()), 0])
-
-
-def _seconds_per_update(trials: pd.DataFrame) -> pd.Series:
-    return trials["train_seconds"] / trials["updates"]
-
-
-def averaging(run: tables.Run) -> style.Drawn:
+    The paper's Figure 5b: the objective of the average of independent runs, each over all examples, and of
+    Hogwild!, against epochs; medians. Ten workers of averaging compute ten times the gradients of one.
+    """
+)
+def averaging(run: tables.Run) -> Drawn:
     """Draw the objective against epochs: the average of independent runs, and Hogwild!."""
     trials = tables.select(run, {"experiment": "averaging"})
-    kept = tables.concerned(trials, "objective")[["trial", "backend", "workers", "disturbed"]]
+    kept = tables.clear_irrelevant(trials, "objective")[["trial", "backend", "workers", "disturbed"]]
     points = run.history[run.history["epoch"] > 0].merge(kept, on="trial")
     if points.empty:
         return None

@@ -6,12 +6,23 @@ import numpy as np
 
 from experiments.judge import tables
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 WHERE = {"experiment": ["scale", "scale_billion"]}
 PLACES = {"memory": "in memory", "warm": "files, page cache warm", "cold": "files, page cache cold"}
 
 
-def scale(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Training time per non-zero and epoch against the size of the data, rows streamed as stored: in memory,
+    mapped from files that the page cache holds, and mapped from files that were taken out of it before each
+    epoch (of this machine: below a hypervisor its host may still hold them). Parallel backends with as many
+    workers as cores. An epoch of the smallest data is shorter than waking workers takes. Dotted, where
+    known: the time in which the memory streams the 12 bytes of a non-zero to one core and to all cores.
+    Whiskers: intervals.
+    """
+)
+def scale(run: tables.Run) -> Drawn:
     """Draw the time per non-zero against the number of non-zeros, a panel for each place of the data."""
     trials = tables.as_many_workers_as_cores(run, tables.select(run, WHERE))
     place = trials["page_cache"].where(trials["grid"] != "memory", "memory")

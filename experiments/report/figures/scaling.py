@@ -7,22 +7,38 @@ import math
 import numpy as np
 import pandas as pd
 
-from experiments.judge import tables
+from experiments.judge import tables, words
 from experiments.report.figures import style
+from experiments.report.figures.catalogue import Drawn, caption
 
 WHERE = {"experiment": ["workers", "real_text"]}
 WORKLOAD = ["experiment", "grid", "problem"]
 COMPARED = {"experiment": ["guide", "sparsity", "workers", "real_text"]}
 
 
-def time_to_accuracy(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Training time until the suboptimality is first at most 1e-2 (interpolated between checkpoints) against
+    the number of workers. Whiskers: intervals. Line and band: serial, with its interval; dotted: its time
+    divided by the workers, the ideal. Open marker above a panel: the target was never reached, in how many
+    replicates.
+    """
+)
+def time_to_accuracy(run: tables.Run) -> Drawn:
     """Draw the training time to suboptimality 1e-2 against the number of workers."""
     trials = tables.best_settings(tables.select(run, WHERE), WORKLOAD)
     times = trials.rename(columns={"seconds_to_1e-2": "value"})
     return _draw(run, trials, times, "training time to 1e-2 (s)")
 
 
-def speedup(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Speed-up against the number of workers: serial's training time to suboptimality 1e-2, which stands above
+    each panel, over the backend's, paired by replicate (same data, same order). Whiskers: intervals.
+    Dotted: the ideal; solid: serial; 0: the target was never reached.
+    """
+)
+def speedup(run: tables.Run) -> Drawn:
     """Draw the speed-up over serial, to the same accuracy on the same data, against the number of workers."""
     trials = tables.best_settings(tables.select(run, WHERE), WORKLOAD)
     pairs = tables.speedups(run._replace(trials=trials), WHERE)
@@ -31,16 +47,16 @@ def speedup(run: tables.Run) -> style.Drawn:
 
 def _draw(
     run: tables.Run, trials: pd.DataFrame, values: pd.DataFrame, unit: str, ideal: bool = False
-) -> style.Drawn:
+) -> Drawn:
     table = tables.summarise(values, [*WORKLOAD, "backend", "workers"], "value")
     shown = [(key, rows) for key, rows in tables.groups(table, WORKLOAD) if set(rows["backend"]) - {"serial"}]
     if not shown:
         return None
-    base = tables.amounts(trials[trials["backend"] == "serial"], WORKLOAD, "seconds_to_1e-2")
+    base = words.amounts(trials[trials["backend"] == "serial"], WORKLOAD, "seconds_to_1e-2")
     figure, axes = style.panels(len(shown), 4, 1.9, unit)
     for panel, (key, rows) in zip(axes, shown, strict=True):
         parallel = rows[rows["backend"] != "serial"]
-        title = tables.title(key[2], tables.matching(trials, WORKLOAD, key))
+        title = words.title(key[2], tables.matching(trials, WORKLOAD, key))
         title += f"\nserial: {base.get(key, '–')}"
         style.series(panel, title, parallel, "workers", "backend", style.backends(parallel), connect=False)
         most, ends = int(parallel["workers"].max()), rows[["low", "median", "high"]].to_numpy(float)
@@ -60,7 +76,7 @@ def _draw(
                     counts = np.arange(1, most + 1)
                     panel.plot(counts, row.median / counts, **style.DOTTED, label="ideal")
         if run.cores < most:
-            label = f"more than {tables.cores(run)}"
+            label = f"more than {words.cores(run)}"
             panel.axvspan(run.cores + 0.5, most + 0.5, color="0.93", zorder=0, label=label)
         panel.set(xlim=(0.5, most + 0.5), xticks=range(1, most + 1, -(-most // 8)), xlabel="workers")
         panel.grid(visible=False, axis="x")
@@ -68,7 +84,15 @@ def _draw(
     return figure, trials
 
 
-def profiles(run: tables.Run) -> style.Drawn:
+@caption(
+    """
+    Performance profiles: the share of the workloads (experiments guide, sparsity, workers, real text) on
+    which a backend's median training time to the target is within a factor of the best backend's there.
+    Parallel backends with as many workers as cores, those with trials on all workloads. At 1: how often it
+    is the best; what is missing to 1 at the right: targets missed.
+    """
+)
+def profiles(run: tables.Run) -> Drawn:
     """Draw the share of workloads on which each backend is within a factor of the best, for each target."""
     columns = [f"seconds_to_{target}" for target in tables.TARGETS]
     found = {column: tables.profile(run, column, COMPARED) for column in columns}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import string
 import textwrap
 from typing import Any, NamedTuple
 
@@ -13,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from experiments.judge import tables
+from experiments.judge import tables, words
+from experiments.peers import AGAIN, PEERS
+from hogwild import BACKENDS
 
-Drawn = tuple[Figure, pd.DataFrame] | None
 COLUMN, PAGE = 3.4, 7.1  # inches: the width of one column and of both
 RC = {
     "font.size": 7.5, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "legend.fontsize": 6.8,
@@ -53,29 +56,59 @@ class Look(NamedTuple):
         return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle, **options}
 
 
-LOOKS = {
-    "serial": Look("serial", "#000000", "o", "-"),
-    "locked": Look("locked", "#b3541e", "s", "--", "////"),
-    "hogwild_threads": Look("Hogwild! threads", "#1f5fa8", "^", "-", "...."),
-    "replicated": Look("replicas", "#d1495b", "D", "-", "oo*"),
-    "hogwild_hot_replicated": Look("hot replicas, cold shared", "#e08a1e", "X", "--", "*."),
-    "auto": Look("auto", "#444444", "H", ":", "+"),
-    "hogwild_padded": Look("Hogwild! threads, padded", "#5aa9d6", ">", "--", "x/"),
-    "hogwild_processes": Look("Hogwild! processes", "#5aa9d6", "v", "-.", "xxxx"),
-    "atomic": Look("atomic adds", "#7a5195", "p", (0, (3, 1)), "ooo"),
-    "aig": Look("AIG (locks per variable)", "#2e7d4f", "d", "--", "--"),
-    "round_robin": Look("RR (turns)", "#6f6f6f", "h", ":", "||||"),
-    "cyclades": Look("CYCLADES", "#3f7f93", "8", "-.", "|-"),
-    "averaging": Look("averaging", "#c9a227", "<", "-.", "**"),
-    "pool": Look("pool (guide)", "#8a8a8a", "*", ":", "----"),
-    "sklearn_sgd": Look("scikit-learn", "#c9a227", "P", ":", "\\\\\\\\"),
-    "sklearn_sgd_unshuffled": Look("scikit-learn, unshuffled", "#dccb8a", (6, 1, 0), ":", "++++"),
+# colour, marker, dash and hatch of those that have been drawn before; everybody else is given what is free
+PALETTE: dict[str, tuple[Any, ...]] = {
+    "serial": ("#000000", "o", "-"),
+    "locked": ("#b3541e", "s", "--", "////"),
+    "hogwild_threads": ("#1f5fa8", "^", "-", "...."),
+    "replicated": ("#d1495b", "D", "-", "oo*"),
+    "hogwild_hot_replicated": ("#e08a1e", "X", "--", "*."),
+    "auto": ("#444444", "H", ":", "+"),
+    "hogwild_padded": ("#5aa9d6", ">", "--", "x/"),
+    "hogwild_processes": ("#5aa9d6", "v", "-.", "xxxx"),
+    "atomic": ("#7a5195", "p", (0, (3, 1)), "ooo"),
+    "aig": ("#2e7d4f", "d", "--", "--"),
+    "round_robin": ("#6f6f6f", "h", ":", "||||"),
+    "cyclades": ("#3f7f93", "8", "-.", "|-"),
+    "averaging": ("#c9a227", "<", "-.", "**"),
+    "pool": ("#8a8a8a", "*", ":", "----"),
+    "sklearn_sgd": ("#c9a227", "P", ":", "\\\\\\\\"),
+    "sklearn_sgd_unshuffled": ("#dccb8a", (6, 1, 0), ":", "++++"),
+}
+COLORS = ("#6b4c9a", "#a0522d", "#1b7f79", "#c2185b", "#4d6a12", "#34568b", "#996515")
+DASHES = ((0, (3, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)))
+# Hatches of two or three kinds of strokes; "/" with "\\" would be an "x", and "|" with "-" a "+".
+HATCHES = {
+    count: [
+        "".join(strokes)
+        for strokes in itertools.combinations("/\\|-oO.*", count)
+        if not ({"/", "\\"} <= {*strokes} or {"|", "-"} <= {*strokes} or strokes == (".", "*"))
+    ]
+    for count in (2, 3)
 }
 
 
-def look(backend: str) -> Look:
-    """Return a backend's look, the same everywhere; a backend not known here keeps its name."""
-    return LOOKS.get(backend, Look(backend, "#6b4c9a", "*", (0, (3, 1, 1, 1)), "oo"))
+def look(solver: str) -> Look:
+    """Return the look of a backend or a peer, the same in every figure; no two share a marker or a hatch.
+
+    What has no place in `PALETTE` has a letter as its marker: our backends capitals, peers small ones, in the
+    order of their records.
+    """
+    if solver in PALETTE:
+        return Look(words.solver(solver), *PALETTE[solver])
+    ours, theirs = ([name for name in names if name not in PALETTE] for names in (BACKENDS, [*AGAIN, *PEERS]))
+    place, letters, hatches = 0, "?", ["oo"]  # of another version of this project
+    if solver in ours:
+        place, letters, hatches = ours.index(solver), string.ascii_uppercase, HATCHES[2]
+    elif solver in theirs:
+        place, letters, hatches = theirs.index(solver), string.ascii_lowercase, HATCHES[3]
+    return Look(
+        words.solver(solver),
+        COLORS[place % len(COLORS)],
+        f"${letters[place % len(letters)]}$",
+        DASHES[place % len(DASHES)],
+        hatches[place % len(hatches)],
+    )
 
 
 def backends(rows: pd.DataFrame) -> dict[str, Look]:
