@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model, model_validator
+
+import hogwild
 
 WORKERS = re.compile(r"(?:(?P<low>[1-9]\d*)\.\.)?(?:(?P<factor>[1-9]\d*)\*)?(?P<unit>cores|[1-9]\d*)")
 T = TypeVar("T")
@@ -42,34 +44,41 @@ Many = Annotated[
 Workers = Annotated[int | str, AfterValidator(_worker_count)]
 
 
-class Step(BaseModel):
+def _rule_name(record: type) -> str:
+    return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", record.__name__).lower()
+
+
+# The library's step-size rules as specs name them: a first number, ``initial``, and at most another one.
+RULES: dict[str, Any] = {_rule_name(record): record for record in get_args(hogwild.steps.StepSize)}
+PARAMETERS: dict[str, tuple[str, ...]] = {name: record._fields[1:] for name, record in RULES.items()}
+_parameters: dict[str, Any] = {
+    name: (Many[Positive] | None, None) for names in PARAMETERS.values() for name in names
+}
+_Parameters: Any = create_model("_Parameters", __config__=STRICT, **_parameters)
+
+
+class Step(_Parameters):
     """A step-size rule; each of its numbers may be a list, which is swept.
 
     With ``tune`` the list is one of candidates: every cell is run with each of them on tuning replicates,
     which have seeds of their own, and is reported with the one that was soonest at suboptimality 1e-2.
     """
 
-    model_config = STRICT
-
-    rule: Literal["constant", "inverse_time", "exponential_backoff"]
+    rule: Annotated[str, one_of("rule", lambda: RULES)]
     initial: Many[Positive]
-    decay: Many[Positive] | None = None
-    factor: Many[Positive] | None = None
     tune: bool = False
 
     @property
     def parameters(self) -> list[float] | list[None]:
         """The values of the rule's second number, ``[None]`` where it has none."""
-        return self.decay or self.factor or [None]
+        return next((getattr(self, name) for name in PARAMETERS[self.rule]), [None])
 
     @model_validator(mode="after")
     def _complete(self) -> Step:
-        wanted = {"constant": None, "inverse_time": "decay", "exponential_backoff": "factor"}[self.rule]
-        given = [name for name in ("decay", "factor") if getattr(self, name) is not None]
-        if given != ([wanted] if wanted else []):
-            raise ValueError(
-                f"rule {self.rule!r} takes {'initial and ' + wanted if wanted else 'initial only'}"
-            )
+        wanted = PARAMETERS[self.rule]
+        if wanted != tuple(name for name in _parameters if getattr(self, name) is not None):
+            takes = " and ".join(("initial", *wanted)) if wanted else "initial only"
+            raise ValueError(f"rule {self.rule!r} takes {takes}")
         return self
 
 

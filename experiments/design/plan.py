@@ -37,8 +37,8 @@ _Settings: Any = make_dataclass("_Settings", _fields, frozen=True, kw_only=True)
 class Trial(_Settings):
     """One cell of one grid in one replicate: everything that decides its outcome, and nothing else.
 
-    All options (`experiments.design.options`) are fields of it. ``tuned_on`` holds the keys of the tuning
-    trials that decide the step size, which is not known before. The method ``sdca`` has none.
+    Every option (`experiments.design.options`) is a field. A step size that is tuned is unknown until the
+    trials with the keys ``tuned_on`` have run; the method ``sdca`` has none.
     """
 
     experiment: str
@@ -63,13 +63,13 @@ class Trial(_Settings):
 
 
 def seed(axis: str, replicate: int) -> int:
-    """The seed of an axis (``data``, ``order``, ``plan``) in a replicate; the backend is not an axis."""
+    """Return the seed of an axis (``data``, ``order``, ``plan``) in a replicate; all backends share it."""
     sequence = np.random.SeedSequence(BASE_SEED, spawn_key=(AXES.index(axis), replicate))
     return int(sequence.generate_state(1)[0])
 
 
 def worker_counts(expressions: Iterable[int | str], cores: int) -> list[int]:
-    """Numbers of workers from ``2``, ``"cores"``, ``"2*cores"`` or ``"1..2*cores"``, in order, once each."""
+    """Return what ``2``, ``"cores"``, ``"2*cores"`` or ``"1..2*cores"`` stand for, in order, once each."""
     counts: dict[int, None] = {}
     for expression in expressions:
         match = WORKERS.fullmatch(str(expression))
@@ -81,12 +81,12 @@ def worker_counts(expressions: Iterable[int | str], cores: int) -> list[int]:
 
 
 def make(specs: Iterable[Spec], cores: int) -> list[Trial]:
-    """All trials of the specs, in the order in which they are to be run."""
+    """Return all trials of the specs, in the order in which to run them."""
     return _interleave(_unique(specs, cores, lambda _, size, own: range(own or size.replicates)))
 
 
 def spare(specs: Iterable[Spec], cores: int) -> list[Trial]:
-    """The further replicates of specs that state a precision, to be run if their intervals are too wide."""
+    """Return the extra replicates of specs that state a precision, for intervals that are too wide."""
 
     def further(spec: Spec, size: Preset, own: int | None) -> range:
         return range(own or size.replicates, (spec.precision and size.most_replicates) or 0)
@@ -95,14 +95,14 @@ def spare(specs: Iterable[Spec], cores: int) -> list[Trial]:
 
 
 def costs(specs: Iterable[Spec], trials: Iterable[Trial]) -> dict[str, float]:
-    """Seconds that a trial of each experiment takes, about: what its spec says, over its trials."""
+    """Return about how many seconds a trial of each experiment takes: its spec's total, over its trials."""
     counts = Counter(trial.experiment for trial in trials)
     said = {spec.name: spec.size.seconds for spec in specs}
     return {name: seconds / counts[name] for name, seconds in said.items() if seconds and counts[name]}
 
 
 def describe(trial: Trial) -> dict[str, Any]:
-    """The columns of ``trials.csv`` that are known before a trial is run."""
+    """Return the columns of ``trials.csv`` that are known before a trial is run."""
     known = ("experiment", "grid", "replicate", "purpose", "order_seed")
     columns = {name: getattr(trial, name) for name in known}
     columns |= {column: getattr(trial, name) for column, name in options.COLUMNS.items()}
@@ -131,7 +131,7 @@ def _unique(
 
 
 def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial]:
-    """The trials of one replicate, each after those that tune it."""
+    """Return the trials of one replicate, each after those that tune it."""
     run = grid.run
     limit = max(worker_counts([grid.workers_limit or 10**6], cores))
     fixed = {name: getattr(run, name) for name in options.FIXED}
@@ -156,7 +156,7 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
 
 
 def _candidates(step: Step, backend: str, method: str) -> list[dict[str, Any]]:
-    """The step sizes of a cell: none where coordinates ascend; a peer's are its own, or constant."""
+    """Return the step sizes to try: none for dual ascent, and for a peer its own choice or constant ones."""
     found: list[tuple[str | None, float | None, float | None]]
     if method == "sdca":
         found = [(None, None, None)]
@@ -176,8 +176,8 @@ def _tuned(
     tuning: Iterable[int],
     replicate: int,
 ) -> Iterator[Trial]:
-    """A trial whose step size is not known yet, after those that are to choose it."""
-    # its time to the target is all that a tuning trial is run for
+    """Return the trials that choose a step size, then the one that is run with it."""
+    # the time to the target is all that is asked of a tuning trial
     to_target = {**settings, "target": settings["target"] or TUNED_TO, "purpose": "tune"}
     trials = [
         Trial(**to_target, **place(number), **candidate)
@@ -197,9 +197,9 @@ def _file_hash(spec: Spec, grid: Grid, chosen: Mapping[str, Any]) -> str:
 def _place(
     grid: Grid, what: Mapping[str, Any], chosen: Mapping[str, Any], file_hash: str, replicate: int
 ) -> dict[str, Any]:
-    """What a replicate changes: its number, the data where the spec does not fix their seed, the order."""
+    """Return what differs between replicates: number, order, and data unless their seed is fixed."""
     resolved = workloads.resolve(grid.dataset, chosen)
-    # A spec that fixes the data's seed has the same data in every replicate: solved once.
+    # with a fixed seed all replicates share their data, which are then solved once
     data_seed = int(resolved.pop("seed", seed("data", replicate)))
     data = tuple(sorted(resolved.items()))
     workload = Workload(
@@ -221,10 +221,9 @@ def _product(axes: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 def _interleave(trials: Iterable[Trial]) -> list[Trial]:
     """Put the trials in a seeded random order that builds each workload once.
 
-    Data sets come in random order, the workloads of one data set next to each other, their replicates one
-    after the other, and the trials of one replicate of one workload, which are compared with each other, in
-    random order; tuning trials before all others. A drift of the machine meets all backends alike, and
-    hundreds of megabytes are not rebuilt for each trial.
+    Tuning trials come first. Data sets come in random order, the workloads of one data set next to each
+    other, and their replicates one after another. The trials of one replicate of one workload, which will be
+    compared with each other, come in random order, so that a drift of the machine affects all backends alike.
     """
     random = np.random.default_rng(seed("plan", 0))
     ranks: dict[object, float] = {}
@@ -237,7 +236,7 @@ def _interleave(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def _set(record: Trial | Workload) -> dict[str, Any]:
-    """The fields of a record that are not at their defaults."""
+    """Return the fields of a record that are not at their defaults."""
     found = {item.name: (getattr(record, item.name), item.default) for item in fields(record) if item.compare}
     return {name: value for name, (value, default) in found.items() if value != default}
 

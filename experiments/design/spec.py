@@ -1,7 +1,7 @@
-"""What an experiment is: one TOML file, validated, with messages that name the file and the key.
+"""An experiment is a TOML file; what is wrong with one is said with the names of the file and the key.
 
-A spec says which question it answers, which claims it tests, which figures it draws, and lists grids. A grid
-is a product of lists; a scalar is a list of one. A preset (``smoke``, ``quick``, ``full``) changes keys.
+A spec states a question, the claims it tests and the figures it draws, and lists grids. A grid is a product
+of lists; a scalar is a list of one. A preset (``smoke``, ``quick``, ``full``) overrides keys.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Grid(_Strict):
                     f"data: {self.dataset!r} has no option {name!r}; allowed: {', '.join(allowed)}"
                 )
         for name in self.problem:
-            if workloads.family(name) != workloads.family_of_data(self.dataset):
+            if hogwild.problems.PROBLEMS[name].takes is not workloads.kind_of_data(self.dataset):
                 raise ValueError(f"dataset: {self.dataset!r} is not for the problem {name!r}")
         if not self.solve and any(step.tune for step in self.run.step_size):
             raise ValueError("run.step_size: tune needs the optimum, and solve is false")
@@ -76,16 +76,16 @@ class Grid(_Strict):
 
 
 class Precision(_Strict):
-    """How narrow the intervals of an experiment's headline ratios are to be, as a share of their medians."""
+    """How narrow the intervals of an experiment's main ratios must be, as a share of their medians."""
 
     claims: Annotated[list[str], Field(min_length=1)]
     width: Positive
 
 
 class Preset(_Strict):
-    """A size: replicates, seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
+    """A size: replicates, the seconds it takes on two cores, and overrides by dotted ``grid.section.key``.
 
-    With ``most_replicates`` an experiment that states a precision and does not have it goes on to that many.
+    An experiment that has not reached the precision it states goes on to ``most_replicates``.
     """
 
     replicates: PositiveInt = 1
@@ -105,15 +105,15 @@ class Spec(_Strict):
     precision: Precision | None = None
     grid: Annotated[list[Grid], Field(min_length=1)]
     presets: dict[Literal["smoke", "quick", "full"], Preset] = {}
-    size: Preset = Preset()  # the chosen one of the presets
+    size: Preset = Preset()  # the preset that was chosen
 
     @model_validator(mode="after")
     def _references(self) -> Spec:
         names = [grid.name for grid in self.grid]
         if len(set(names)) < len(names):
             raise ValueError(f"two grids have the same name: {', '.join(names)}")
-        headline = self.precision.claims if self.precision else []
-        if unlisted := [name for name in headline if name not in self.claims]:
+        precise = self.precision.claims if self.precision else []
+        if unlisted := [name for name in precise if name not in self.claims]:
             raise ValueError(f"precision.claims: {unlisted[0]!r} is not among this experiment's claims")
         for size in self.presets.values():
             if (size.most_replicates or size.replicates) < size.replicates:
@@ -144,7 +144,7 @@ def load(path: Path, preset: str = "quick") -> Spec:
 
 
 def find(names: list[str], preset: str) -> list[Spec]:
-    """Load the named experiments, ours for ``[]`` or ``["all"]``; a name that ends in ``.toml`` is a path."""
+    """Load the named experiments; ``[]`` and ``["all"]`` mean ours, and ``….toml`` is a path."""
     known = {path.stem: path for path in sorted(SPECS.glob("*.toml"))}
     if not names or names == ["all"]:
         names = list(known)
@@ -157,7 +157,7 @@ def find(names: list[str], preset: str) -> list[Spec]:
 
 
 def check_figures(specs: Iterable[Spec], known: Iterable[str]) -> None:
-    """Make sure that the figures which specs ask for are among those that can be drawn.
+    """Make sure that all figures that specs ask for can be drawn.
 
     Raises
     ------

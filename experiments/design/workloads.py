@@ -19,26 +19,26 @@ import numpy as np
 import hogwild
 from hogwild.datasets.rows import counts
 from hogwild.datasets.source_code import python_files
+from hogwild.problems import PROBLEMS, LinearProblem, Problem
 
 Scalar = bool | int | float | str
 BYTES_PER_NONZERO = 12  # a float64 value and an int32 index
-RANK = 10  # of the factors that complete a matrix, where a spec does not say
 SPARSITY: dict[object, Any] = {}
-TIMES, LONG_SECONDS = 5, 0.1  # what is short is timed a few times
+TIMES, LONG_SECONDS = 5, 0.1  # short calls are timed several times
 COPIES = 4  # the data set, the problem, the streamed order, the workers' shared block
-YOUNG_NANOSECONDS = 1e9  # a file may change again and keep its time
+YOUNG_NANOSECONDS = 1e9  # a file that has just changed may change again within one time stamp
 
 
 class ChangedData(RuntimeError):
-    """Data that are not those that were planned, or measured before: the message says which."""
+    """Data other than those that were planned, or measured before: the message says which."""
 
 
 @dataclass(frozen=True)
 class Workload:
     """What is minimised on which data: the settings, hashable, without the arrays.
 
-    ``file_hash`` stands for the content of the file that data are read from (`file_hash`); data that are made
-    have none.
+    ``file_hash`` stands for the content of the file that the data are read from (`file_hash`); it is empty
+    for data that are generated.
     """
 
     problem: str
@@ -53,12 +53,12 @@ class Workload:
 
     @property
     def data_key(self) -> tuple[str, tuple[tuple[str, Scalar], ...], int, str]:
-        """What two workloads on the same data have in common."""
+        """The part that two workloads on the same data have in common."""
         return self.dataset, self.data, self.data_seed, self.file_hash
 
     @property
     def data_id(self) -> str:
-        """16 hexadecimal digits over data set, options and seed, whatever a file holds."""
+        """16 hexadecimal digits over data set, options and seed, but not over what a file holds."""
         asked = json.dumps([self.dataset, dict(self.data), self.data_seed], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
@@ -67,23 +67,23 @@ class Workload:
 class Built:
     """A solved problem, the examples held out for the test error, and the columns that describe them."""
 
-    problem: Any
-    held_out: Any | None
+    problem: Problem
+    held_out: Problem | None
     columns: dict[str, Any]
-    check_seconds: float  # for checking the data: peers do it in `fit`
-    count_seconds: float  # for counting features, which the penalty for touched weights needs
+    check_seconds: float  # to check the data, which peers do in `fit`
+    count_seconds: float  # to count features, which the penalty on touched weights needs
 
 
 def options(dataset: str) -> list[str]:
-    """Names of the options of a data set that a spec may set, those of the harness included."""
+    """Return the options of a data set that a spec may set, including those of the harness."""
     own = [name for name in _parameters(dataset) if name not in ("dtype", "seed")]
-    split = ["test_fraction"] if family_of_data(dataset) != "Graph" else []
+    split = ["test_fraction"] if hasattr(kind_of_data(dataset), "split") else []
     split += ["test_subset"] if "subset" in own else []
     return [*own, "seed", *split, *(["nonzeros"] if "n_examples" in own else [])]
 
 
 def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Replace ``nonzeros`` by the number of examples that has about so many non-zeros."""
+    """Replace ``nonzeros`` by the number of examples that have about so many."""
     resolved = dict(chosen)
     if "nonzeros" in resolved and "n_examples" in _parameters(dataset):
         examples = float(resolved.pop("nonzeros")) / _nonzeros_per_row(dataset, resolved)
@@ -94,8 +94,8 @@ def resolve(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def file_hash(dataset: str, chosen: Mapping[str, Scalar]) -> str:
     """Return the SHA-256 of the file that a data set is read from, empty if it is not read from one.
 
-    Of a folder, that of a list of its files and their SHA-256. What was hashed before is not read again as
-    long as its size and its times stay.
+    For a folder it is that of a list of its files with their SHA-256. A file is not read again while its size
+    and time stamps stay the same.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _listed(folder: Path, files: Iterable[Path]) -> Iterable[str]:
         if not file.is_dir():
             try:
                 yield f"{_hash_of(file)}  {file.relative_to(folder)}\n"
-            except OSError:  # which is no example for whoever reads the folder
+            except OSError:  # nor does the data set read it
                 yield f"unreadable  {file.relative_to(folder)}\n"
 
 
@@ -151,7 +151,7 @@ def _read_hash(path: Path, *identity: int) -> str:
 
 
 def memory_need(workload: Workload) -> float:
-    """Bytes that the workload will need at most, as far as its options say."""
+    """Return the most bytes that the workload will need, as far as its options tell."""
     chosen = dict(workload.data)
     if _defaults(workload.dataset, chosen).get("mapped"):
         return 0.0
@@ -163,7 +163,7 @@ def memory_need(workload: Workload) -> float:
 def data(
     dataset: str, chosen: tuple[tuple[str, Scalar], ...], data_seed: int, planned: str = ""
 ) -> tuple[Any, Any | None]:
-    """Build a data set and split it; the last two are kept, each as it was for its file's hash."""
+    """Build a data set and split it; the last two are kept, by the hashes of their files."""
     keywords = dict(chosen)
     test_fraction, test_subset = keywords.pop("test_fraction", None), keywords.pop("test_subset", None)
     if "seed" in _parameters(dataset):
@@ -181,16 +181,17 @@ def build(workload: Workload) -> Built:
     train, test = data(*workload.data_key)
     counts(np.zeros(1, np.int32), 1)  # compiles
     problem = make(workload, train)
-    # again, for peers find the data in the caches, too
+    # timed once more: peers find the data in the caches, too
     check_seconds = _typical_seconds(lambda: make(workload, train))
     count_seconds = 0.0
-    if workload.problem in hogwild.problems.LINEAR_PROBLEMS and workload.l2 > 0:
-        count_seconds = _typical_seconds(lambda: counts(problem.X.indices, problem.n_features))
+    if isinstance(problem, LinearProblem) and problem.l2 > 0:
+        indices, n_features = problem.X.indices, problem.n_features
+        count_seconds = _typical_seconds(lambda: counts(indices, n_features))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a column says so
         optimum = problem.solve() if workload.solve else None
     data_hash = train.content_hash
-    what = data_hash, family(workload.problem)  # the same for all of a kind on the same data, and dear
+    what = data_hash, type(problem).sparsity  # expensive, and the same for all problems that share it
     sparsity = SPARSITY[what] = SPARSITY.get(what) or problem.sparsity()
     chosen = dict(workload.data)
     columns = {
@@ -206,7 +207,7 @@ def build(workload: Workload) -> Built:
         "rho": sparsity.rho,
         "rho_error": sparsity.rho_error,
         "meeting_share": sparsity.meeting_share,
-        "rank": getattr(problem, "rank", None),
+        **problem.facts(),
         "objective_zero": problem.objective_at_zero,
     }
     if optimum is not None:
@@ -218,7 +219,7 @@ def build(workload: Workload) -> Built:
 
 
 def _typical_seconds(work: Callable[[], Any]) -> float:
-    """Return the median seconds of a few times; of one, where that is long."""
+    """Return the median seconds of a few calls, of one if it is long."""
     seconds: list[float] = []
     while len(seconds) < TIMES and sum(seconds) < LONG_SECONDS:
         began = time.perf_counter()
@@ -227,40 +228,34 @@ def _typical_seconds(work: Callable[[], Any]) -> float:
     return statistics.median(seconds)
 
 
-def make(workload: Workload, part: Any) -> Any:
+def make(workload: Workload, part: Any) -> Problem:
     """Make the workload's problem of a data set or a part of one."""
-    dtype = np.dtype(workload.dtype)
-    match workload.problem:
-        case "matrix_completion":
-            rank, known = workload.rank or RANK, part.true_weights
-            fits = known is not None and known.size == rank * sum(part.shape)
-            return hogwild.problems.MatrixCompletion.from_data(
-                *(part.rows, part.columns, part.values),
-                shape=part.shape,
-                rank=rank,
-                mu=workload.l2,
-                true_weights=known if fits else None,
-                dtype=dtype,
-            )
-        case "graph_cut":
-            edges, nodes = (part.heads, part.tails, part.capacities), part.n_nodes
-            return hogwild.problems.GraphCut.from_data(
-                *edges, terminals=part.terminals, n_nodes=nodes, dtype=dtype
-            )
-        case name:
-            return hogwild.problems.LINEAR_PROBLEMS[name].from_data(
-                part.X, part.y, l2=workload.l2, dtype=dtype, true_weights=part.true_weights
-            )
+    settings = {} if workload.rank is None else {"rank": workload.rank}
+    kind = PROBLEMS[workload.problem]
+    return kind.from_dataset(part, l2=workload.l2, dtype=np.dtype(workload.dtype), **settings)
 
 
-def family(problem: str) -> str:
-    """Name what a problem is made of, as the data sets' makers do by what they return."""
-    return {"matrix_completion": "Ratings", "graph_cut": "Graph"}.get(problem, "Dataset")
+def kind_of_data(dataset: str) -> type:
+    """Return what a data set's maker returns: what problems are made of."""
+    kind: type = inspect.get_annotations(hogwild.datasets.NAMES[dataset], eval_str=True)["return"]
+    return kind
 
 
-def family_of_data(dataset: str) -> str:
-    """Name what a data set's maker returns."""
-    return inspect.get_annotations(hogwild.datasets.NAMES[dataset], eval_str=True)["return"].__name__
+def error_columns(problem: type[Problem]) -> list[str]:
+    """Return the columns of a problem's errors: one for each part of the data where they are held out."""
+    columns: list[str] = []
+    for name in problem.error_names:
+        columns += [f"train_{name}", f"test_{name}"] if name in problem.held_out_errors else [name]
+    return columns
+
+
+def errors(built: Built, weights: np.ndarray) -> dict[str, float]:
+    """Return the columns of a problem's errors at some weights."""
+    found = built.problem.errors(weights)
+    held_out = {} if built.held_out is None else built.held_out.errors(weights)
+    found |= {f"train_{name}": error for name, error in found.items()}
+    found |= {f"test_{name}": error for name, error in held_out.items()}
+    return {name: found[name] for name in error_columns(type(built.problem)) if name in found}
 
 
 def _parameters(dataset: str) -> Mapping[str, inspect.Parameter]:
@@ -268,7 +263,7 @@ def _parameters(dataset: str) -> Mapping[str, inspect.Parameter]:
 
 
 def _defaults(dataset: str, chosen: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The options that were chosen and the defaults of the others."""
+    """Return the chosen options, and the defaults of the others."""
     parameters = _parameters(dataset).items()
     return {name: item.default for name, item in parameters if item.default is not item.empty} | dict(chosen)
 

@@ -1,4 +1,4 @@
-"""What machine and software a run was measured with, and whether the numbers of two runs may be mixed."""
+"""The machine and the software of a run, and whether the numbers of two runs may be mixed."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from experiments.measure.machine import (
     together,
     usable_cores,
 )
+from experiments.peers import PEERS
 from hogwild.engine.compiling import compiled, config
 
-PEERS = ("cyanure", "libmf", "scikit-surprise", "skglm", "snapml", "vowpalwabbit")
-PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "joblib", "pandas", "scikit-learn", *PEERS)
+PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "joblib", "pandas", "scikit-learn")
 CORES = Path("/sys/devices/system/cpu")
 LARGEST_ARRAY = 2**28  # bytes
 STREAMS = 3
 
 
 def environment(run: str, preset: str, command: str) -> dict[str, Any]:
-    """Return everything about machine and software that a reader of the results needs to know.
+    """Return what a reader of the results needs to know about machine and software.
 
-    What cannot be found out is None. ``fingerprint`` is a short hash of what `difference` compares.
+    What is unknown is None. ``fingerprint`` is a short hash of what `difference` compares.
     """
     cores, spin, installed = usable_cores(), machine.calibration(), _installed()
     found: dict[str, Any] = {
@@ -81,7 +81,7 @@ def environment(run: str, preset: str, command: str) -> dict[str, Any]:
             "kernel": f"{platform.system()} {platform.release()}",
             "numba_cpu": _known(lambda: str(config.CPU_NAME or llvmlite.binding.get_host_cpu_name())),
             "llvm": _known(lambda: ".".join(map(str, llvmlite.binding.llvm_version_info))),
-            "packages": {name: installed[name] for name in PACKAGES if name in installed},
+            "packages": {name: installed[name] for name in _packages() if name in installed},
             "all_packages": installed,
             "blas": _known(_blas),
             "hogwild_source": _known(_source_hash),
@@ -123,7 +123,7 @@ def _comparable(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(find: Callable[[], Any]) -> Any:
-    """Return what is found, or None: a run must not fail because its machine is hard to describe."""
+    """Return what is found, None after an error: a run must not fail because its machine is unusual."""
     try:
         return find()
     except Exception:
@@ -131,18 +131,18 @@ def _known(find: Callable[[], Any]) -> Any:
 
 
 def smt(root: Path = CORES) -> bool | None:
-    """Tell whether cores are threads of a core that has several; None where the system does not say."""
+    """Return whether some cores are threads of the same physical one; None if unknown."""
     return {"0": False, "1": True}.get(text(root / "smt" / "active").strip())
 
 
 def governor(cores: list[int], root: Path = CORES) -> str | None:
-    """Return who chooses the cores' frequency, all names where they differ; None where nobody says."""
+    """Return the governor of the cores' frequency, all names if they differ; None if unknown."""
     names = {text(root / f"cpu{core}" / "cpufreq" / "scaling_governor").strip() for core in cores} - {""}
     return ", ".join(sorted(names)) or None
 
 
 def cache_bytes(level: int, core: int, root: Path = CORES) -> int | None:
-    """Return the size of a core's data cache of a level, None where the system does not say."""
+    """Return the size of a core's data cache of a level, None if unknown."""
     for entry in sorted((root / f"cpu{core}" / "cache").glob("index*")):
         size = text(entry / "size").strip()
         fits = text(entry / "level").strip() == str(level) and text(entry / "type").strip() != "Instruction"
@@ -154,7 +154,7 @@ def cache_bytes(level: int, core: int, root: Path = CORES) -> int | None:
 def container_limits(
     root: Path = CONTROL_GROUPS, membership: Path = Path("/proc/self/cgroup")
 ) -> dict[str, float | int | None]:
-    """Return the tightest limits of the control groups around this process; None for what is not limited.
+    """Return the tightest limits of this process's control groups; None for what is not limited.
 
     ``cores`` is the CPU quota over its period, ``period_seconds`` that period.
     """
@@ -177,9 +177,9 @@ def container_limits(
 
 @functools.cache
 def streaming() -> dict[str, float | int] | None:
-    """Return the bytes per second of sums over an array that caches do not hold, on one core and on all.
+    """Return the bytes per second of a sum over an array larger than the caches, on one core and on all.
 
-    The better of three sums each. None without a compiler, or where memory is short.
+    The best of three sums each. None without a compiler, or if memory is short.
     """
     cores = usable_cores()
     caches = [cache_bytes(level, cores[0]) for level in (2, 3)]
@@ -217,8 +217,20 @@ def _installed() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in metadata.distributions():
         with contextlib.suppress(Exception):  # one that is half removed
-            found.setdefault(package.metadata["Name"].lower().replace("_", "-"), package.version)
+            found.setdefault(_plain(package.metadata["Name"]), package.version)
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _packages() -> tuple[str, ...]:
+    """Return the packages that results depend on: ours, and those of the peers that are installed."""
+    owners = metadata.packages_distributions()
+    peers = {_plain(name) for peer in PEERS.values() for name in owners.get(peer.modules[0], ())}
+    return tuple(dict.fromkeys([*PACKAGES, *sorted(peers)]))
+
+
+def _plain(package: str) -> str:
+    return package.lower().replace("_", "-")
 
 
 def _blas() -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
-"""One trial: the problem is built and solved, one backend or peer runs on it, and its columns are filled."""
+"""One trial: build and solve its problem, run one backend or peer on it, and fill its columns."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,36 +13,30 @@ import psutil
 import hogwild
 from experiments import peers
 from experiments.design import workloads
+from experiments.design.kinds import RULES
 from experiments.design.options import Target, arguments
 from experiments.design.plan import Trial
 from experiments.measure import machine, page_cache
 from experiments.measure.outcome import Impossible, Outcome, Status
 from experiments.measure.watch import Watch
 from experiments.peers import AGAIN
-from hogwild.engine import delays, steps
+from hogwild.engine import delays
 from hogwild.observe.instruments import Observations
-from hogwild.problems import sparsity
-from hogwild.problems.base import Problem
+from hogwild.problems import Problem, sparsity
 from hogwild.problems.optimum import UncertifiedOptimum
 from hogwild.result import Result
 
 WATCH = Watch()
-HAND_OVER = 2e-4  # seconds for which our own main thread may have a worker's core in each segment
-STEPS: dict[str, Callable[..., Any]] = {
-    "constant": lambda initial, _: steps.Constant(initial),
-    "inverse_time": steps.InverseTime,
-    "exponential_backoff": steps.ExponentialBackoff,
-}
+HAND_OVER = 2e-4  # seconds per segment for which our own main thread may occupy a worker's core
 
 
 def execute(trial: Trial) -> Outcome:
-    """Build the problem (kept from trial to trial), solve it off the clock, and run one backend on it.
+    """Build the problem (kept from trial to trial), solve it untimed, and run one backend on it.
 
     Raises
     ------
     Impossible
-        If a cell cannot run here, or has a target and no optimum that is certified well enough, with the
-        reason.
+        If a trial cannot run here, or has a target but no optimum certified well enough; with the reason.
     """
     need, free = workloads.memory_need(trial.workload) / 2**30, psutil.virtual_memory().available / 2**30
     if need > free:
@@ -67,7 +60,7 @@ def execute(trial: Trial) -> Outcome:
         **watched,
     }
     if str(result.status) != Status.DIVERGED:
-        columns |= _errors(result, built)
+        columns |= workloads.errors(built, result.weights)
     if result.observations is not None:
         columns |= _observed(result.observations, built.columns["meeting_share"], trial.workers)
     if trial.gradient_delay:
@@ -94,25 +87,15 @@ def _timed(result: Result, problem: Problem) -> dict[str, Any]:
     }
 
 
-def _errors(result: Result, built: workloads.Built) -> dict[str, float | None]:
-    """Put how well the weights predict, seen and held-out examples, into columns."""
-    errors = built.problem.errors(result.weights)
-    held_out = built.held_out.errors(result.weights) if built.held_out is not None else {}
-    columns = {name: errors.get(name) for name in ("mean_absolute_residual", "cut")}
-    for name in ("error_rate", "rmse"):
-        columns |= {f"train_{name}": errors.get(name), f"test_{name}": held_out.get(name)}
-    return columns
-
-
 def _certified(trial: Trial, problem: Problem) -> bool | None:
-    """Return whether the optimum is known as exactly as this trial needs it; None where it is not asked for.
+    """Return whether the optimum is known exactly enough for this trial; None if it is not needed.
 
-    Built problems serve trials with several targets.
+    A problem that was built serves trials with various targets.
 
     Raises
     ------
     UncertifiedOptimum
-        If the trial is to stop at a target that cannot be told from others.
+        If the optimum is not known well enough to tell when the target is reached.
     """
     if not trial.workload.solve:
         return None
@@ -123,14 +106,14 @@ def _certified(trial: Trial, problem: Problem) -> bool | None:
 
 
 def _check_seconds(trial: Trial, built: workloads.Built) -> float:
-    """Return what checking the data took, for ours, and counting what the penalty needs."""
+    """Return the seconds for checking the data and counting what the penalty needs; peers include them."""
     if trial.backend in peers.PEERS:
         return 0.0
     return built.check_seconds + (built.count_seconds if trial.penalty == "touched" else 0.0)
 
 
 def _starved(trial: Trial, result: Result) -> float:
-    """Return the share of their time in which workers had no core through no fault of ours, or nan."""
+    """Return the share of their time for which workers had no core because of others, or nan."""
     if trial.workers > len(machine.usable_cores()) or not result.starved_seconds:
         return math.nan
     starved, ran = sum(result.starved_seconds), sum(result.cpu_seconds)
@@ -170,13 +153,14 @@ def _call(trial: Trial, problem: Problem) -> dict[str, Any]:
     call |= arguments(trial, Target.BACKEND)
     call |= arguments(trial, Target.OBSERVE)
     if trial.step_size is not None:  # sdca has none
-        call["step_size"] = STEPS[trial.step_rule](trial.step_size, trial.step_parameter)
+        numbers = (trial.step_size, trial.step_parameter)
+        call["step_size"] = RULES[trial.step_rule](*(each for each in numbers if each is not None))
     if trial.page_cache == "cold":  # after each evaluation, which reads the data, too
         call["callback"] = lambda checkpoint: page_cache.evict(problem)
     return {**call, "seed": trial.order_seed}
 
 
 def _reads_our_pages(backend: str) -> bool:
-    """Return whether all workers read the data by this process's maps of them."""
+    """Return whether all workers read the data through this process's maps."""
     ours = hogwild.BACKENDS.get(AGAIN.get(backend, backend))
     return backend not in peers.PEERS and (ours is None or ours.team in ("caller", "threads"))

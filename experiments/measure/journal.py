@@ -1,8 +1,8 @@
-"""The record of a run: an append-only journal that no kill can tear, and the CSVs derived from it.
+"""The record of a run: an append-only journal that survives kills, and the CSVs derived from it.
 
-A trial is one line of JSON with a checksum, written by one ``write`` and synced. A kill leaves at most a
-prefix of a line behind; it is recognised, reported and cut off, and its trial is run again. A full disk costs
-the line that it did not take. A line of another kind says which trials are of a spec that was edited since.
+A trial is one line of JSON with a checksum, written by one ``write`` and synced. A kill leaves at most part
+of a line, which is recognised, reported and cut off; its trial is run again. A full disk costs only the line
+that was being written. A line of another kind lists the trials of specs that have been edited since.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from experiments.measure import locks
 JOURNAL, TRIALS, HISTORY, ENVIRONMENT = "journal.jsonl", "trials.csv", "history.csv", "environment.json"
 LOCK = ".lock"
 
-# Columns that a file may lack, being older than they are, and what it then says of its trials.
+# Columns that an older file may lack, and what that says of its trials.
 ADDED: dict[str, Any] = {
     **options.DEFAULTS,
     "check_seconds": 0.0,
@@ -69,11 +69,11 @@ Record = dict[str, Any]
 
 
 class JournalError(RuntimeError):
-    """A run directory that cannot be worked in: the message names the file and says what to do."""
+    """A run directory that cannot be used: the message names the file and says what to do."""
 
 
 class Content(NamedTuple):
-    """What a journal holds: records by trial, and the numbers of the lines that are not whole."""
+    """What a journal holds: records by trial key, retired keys, and the numbers of damaged lines."""
 
     records: dict[str, Record]
     retired: frozenset[str]
@@ -84,12 +84,12 @@ class Content(NamedTuple):
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Keep a directory, made if need be, for this process until the end of the block or of the process.
+    """Lock a directory, made if need be, for this process until the end of the block.
 
     Raises
     ------
     JournalError
-        If another process works in it, or if it cannot be written.
+        If another process has locked it, or if it cannot be written.
     """
     with ExitStack() as stack:
         with _explained(directory / LOCK):
@@ -109,21 +109,21 @@ def append(directory: Path, trial: Record, history: Iterable[Iterable[Any]]) -> 
     Raises
     ------
     JournalError
-        If the disk did not take all of it; the journal is then what it was before.
+        If it could not be written as a whole; the journal is then as it was before.
     """
     _write(directory, {"trial": plain(trial), "history": plain([list(row) for row in history])})
 
 
 def retire(directory: Path, keys: Iterable[str]) -> None:
-    """Say which trials, of all that the journal holds, are of no current spec: kept, but not in the CSVs."""
+    """Mark trials as of no current spec: they stay in the journal but leave the CSVs."""
     if (wanted := frozenset(keys)) != scan(directory).retired:
         _write(directory, {"retired": sorted(wanted)})
 
 
 def read(directory: Path, *, repair: bool = False) -> dict[str, Record]:
-    """All whole records by trial key; lines that are not whole are skipped with a warning.
+    """Return all whole records by trial key; damaged lines are skipped with a warning.
 
-    With ``repair`` a torn tail is cut off, so that the next record starts on a line of its own.
+    With ``repair`` a torn last line is cut off, so that the next record starts on a line of its own.
     """
     content, path = scan(directory), directory / JOURNAL
     for number in content.torn:
@@ -137,13 +137,13 @@ def read(directory: Path, *, repair: bool = False) -> dict[str, Record]:
 
 
 def current(directory: Path) -> dict[str, Record]:
-    """All whole records that are not retired, by trial key."""
+    """Return all whole records that are not retired, by trial key."""
     content = scan(directory)
     return {key: record for key, record in content.records.items() if key not in content.retired}
 
 
 def scan(directory: Path) -> Content:
-    """Read a journal and change nothing; a directory without one has an empty one."""
+    """Read a journal without changing it; a missing one is empty."""
     path = directory / JOURNAL
     with _explained(path):
         content = path.read_bytes() if path.exists() else b""
@@ -172,7 +172,7 @@ def write_tables(directory: Path) -> None:
 
 
 def tables(records: Iterable[Record]) -> dict[str, str]:
-    """Write out records as the texts of ``trials.csv`` and ``history.csv``, by these names."""
+    """Return the texts of ``trials.csv`` and ``history.csv``, by these names."""
     trials, rows = io.StringIO(newline=""), io.StringIO(newline="")
     trial_writer = csv.DictWriter(trials, TRIAL_COLUMNS, lineterminator="\n", restval="")
     history_writer = csv.writer(rows, lineterminator="\n")
@@ -185,8 +185,8 @@ def tables(records: Iterable[Record]) -> dict[str, str]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replace a file so that a reader, or a kill, sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a kill leaves, the next call replaces
+    """Replace a file so that readers see the old one or the new one, even after a kill."""
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: the next call replaces what a kill left
     with _explained(path):
         try:
             with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -205,7 +205,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into plain JSON; what is not a finite number is missing."""
+    """Turn a value into plain JSON; numbers that are not finite become null."""
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -245,7 +245,7 @@ def _parse(line: bytes) -> Record | None:
 
 
 def _known(body: Record) -> bool:
-    """Return whether a line is of one of the two kinds: a checksum is right, whoever computed it."""
+    """Return whether a line is of one of the two kinds: a valid checksum does not tell."""
     match body:
         case {"retired": list(keys)}:
             return all(isinstance(key, str) for key in keys)

@@ -1,4 +1,4 @@
-"""What the machine itself costs where workers share: a cache line's way from one core to another."""
+"""What sharing costs on this machine: the time in which a cache line gets from one core to another."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ REPEATS = 5
 def line_transfer() -> float | None:
     """Return the seconds in which a cache line written by one core reaches another that waits for it.
 
-    Two threads on the first two usable cores hand a number back and forth; the best of a few times. None
-    without a compiler or a second core.
+    Two threads on the first two usable cores pass a number back and forth; the best of several times counts.
+    None without a compiler or a second core.
     """
     cores = usable_cores()[:2]
     if config.DISABLE_JIT or len(cores) < 2:

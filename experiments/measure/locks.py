@@ -1,4 +1,4 @@
-"""A lock on a file, held by one process at a time, which the system frees when that ends, however it ends."""
+"""A lock on a file, held by one process at a time, which the system frees when that process is gone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock until the end of the block; what a killed owner has left in the file stops nobody.
+    """Hold the lock until the end of the block; what a killed owner left in the file does not matter.
 
     Raises
     ------

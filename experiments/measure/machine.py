@@ -23,14 +23,14 @@ from hogwild.engine.atomics import SPINS_BEFORE_YIELD, fetch_add, give_way, load
 from hogwild.engine.compiling import compiled, config, inlined
 from hogwild.teams.work import pin, usable_cores
 
-FREE_CORES = 0.95  # what all cores must do of the work that they do when they are free
-FULL_SPEED = 0.85  # what one core must reach of the best speed that this process has seen of it
-STEAL_LIMIT = 0.02  # what the hypervisor may take of the cores' time
-STARVED_LIMIT = 0.05  # of their time workers may be ready to run but without a core
-TURBO = 0.7  # cores run slower when all of them run, but not slower than this: such cores are not free
+FREE_CORES = 0.95  # the least share of the work of free cores that all cores must do together
+FULL_SPEED = 0.85  # the least share of the best speed seen by this process that one core must reach
+STEAL_LIMIT = 0.02  # the largest share of the cores' time that the hypervisor may take
+STARVED_LIMIT = 0.05  # the largest share of their time for which workers may wait for a core
+TURBO = 0.7  # all cores together run slower than one, but free ones not by more than this
 SPIN_ITERATIONS = 2_000 if config.DISABLE_JIT else 250_000  # of a lone core, less than 1 ms
 TOGETHER = 4  # times as many of all cores
-OFFERS = 8  # times a spin offers its core to others: else a thread that wakes up may have a busy one for 3 ms
+OFFERS = 8  # times a spin yields its core: else a thread that wakes up there may wait for 3 ms
 CALIBRATION_TRIES = 20
 LOCK = Path(tempfile.gettempdir()) / f"hogwild-experiments-{getattr(os, 'getuid', int)()}.lock"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -38,16 +38,16 @@ LINE = 16  # int64 cells from one thread's record to the next: two cache lines
 
 
 class BusyError(RuntimeError):
-    """The machine cannot be had for timing: the message says who holds it, or what is wrong with the lock."""
+    """The machine is not free for timing: the message says who holds it, or what is wrong with the lock."""
 
 
 class Reading(NamedTuple):
-    """The machine at one moment; lost time is counted from some moment on, so only differences tell."""
+    """The machine at one moment; lost times are totals, so only their differences tell."""
 
     at: float  # seconds of a monotonic clock
     load_average: float  # of the last minute
     steal_seconds: float  # that the hypervisor has taken from our cores
-    throttled_seconds: float  # that a container's CPU quota has held us up
+    throttled_seconds: float  # for which a container's CPU quota has stopped us
     spin_speed: float  # one core's, over its calibrated best
     spin_efficiency: float  # all cores' work over that of as many free ones; nan with one core
 
@@ -62,7 +62,7 @@ class Calibration(NamedTuple):
 def read() -> Reading:
     """Read the machine's state, in about 5 ms: one core spins, then all, then the one again if it was slow.
 
-    The better of the lone spins counts, because a neighbour can only make one longer.
+    The faster of the lone spins counts: a neighbour can only slow one down.
     """
     best, cores = calibration(), usable_cores()
     alone = spin(cores[:1])
@@ -90,9 +90,9 @@ def disturbance(before: Reading, after: Reading) -> tuple[float, str]:
     Returns
     -------
     share : float
-        Of the cores' time, what the hypervisor took.
+        Of the cores' time that the hypervisor took.
     reason : str
-        The first thing that disturbed the trial in between, with its figure and the limit; empty if nothing.
+        The first thing that disturbed the trial in between, with its value and limit; empty if there is none.
     """
     elapsed = after.at - before.at
     stolen = max(0.0, after.steal_seconds - before.steal_seconds)
@@ -108,14 +108,14 @@ def disturbance(before: Reading, after: Reading) -> tuple[float, str]:
 
 
 def starvation(share: float) -> str:
-    """Say that workers had no core for this share of their time; nothing if it is within the limit."""
-    if share > STARVED_LIMIT:  # a nan, where nobody counted, is not above
+    """Say for which share of their time workers had no core; empty within the limit."""
+    if share > STARVED_LIMIT:  # nan, where it is unknown, is not above
         return f"workers had no core for {100 * share:.1f} % of their time (limit {100 * STARVED_LIMIT:g} %)"
     return ""
 
 
 def _unquiet(reading: Reading, when: str) -> str:
-    if reading.spin_efficiency < FREE_CORES:  # a nan, on one core, is not below
+    if reading.spin_efficiency < FREE_CORES:  # nan, on one core, is not below
         return f"spin test {when}: {reading.spin_efficiency:.2f} of free cores (limit {FREE_CORES:g})"
     if reading.spin_speed < FULL_SPEED:
         return f"one core {when}: {reading.spin_speed:.2f} of its full speed (limit {FULL_SPEED:g})"
@@ -152,7 +152,7 @@ def together(kernel: Callable[..., Any], cores: list[int], shares: list[tuple[An
     cells = np.zeros((len(cores) + 1) * LINE, np.int64)
 
     def work(core: int, mine: int, share: tuple[Any, ...]) -> None:
-        with contextlib.suppress(OSError):  # a core that was taken away: the others must not wait for us
+        with contextlib.suppress(OSError):  # the core was taken away: the others must not wait for us
             pin(core)
         kernel(cells, len(cores), mine, *share)
 
@@ -164,7 +164,7 @@ def together(kernel: Callable[..., Any], cores: list[int], shares: list[tuple[An
         for thread in threads:
             thread.start()
     except BaseException:
-        cells[0] = len(cores)  # those that have started would wait for the rest for ever
+        cells[0] = len(cores)  # else those that have started wait for the others for ever
         raise
     for thread in threads:
         thread.join()
@@ -173,7 +173,7 @@ def together(kernel: Callable[..., Any], cores: list[int], shares: list[tuple[An
     return float(ended.max() - began.min()) * 1e-9
 
 
-# The system's clock, not the core's ticks: it is the same for all cores of any machine, and cheap enough.
+# The system's clock, not the core's ticks: all cores agree on it, and it is cheap enough.
 _clock_gettime: Any = types.ExternalFunction(
     "clock_gettime", signature(types.int32, types.int32, types.uintp)
 )
@@ -185,7 +185,7 @@ def _note_time(cells: Any, at: int) -> None:
 
 
 @overload(_note_time)
-def _(cells, at):
+def note_time_compiled(cells, at):
     def note(cells, at):
         _clock_gettime(_CLOCK, cells.ctypes.data + 8 * at)
 
@@ -194,7 +194,7 @@ def _(cells, at):
 
 @inlined
 def begin(cells, threads, mine):
-    """Wait for all threads to be here, and note the time."""
+    """Wait until all threads have arrived, and note the time."""
     fetch_add(cells, 0, 1)
     looks = 0
     while load_acquire(cells, 0) < threads:
@@ -207,7 +207,7 @@ def begin(cells, threads, mine):
 
 @inlined
 def end(cells, mine, result):
-    """Note the time; the result is kept so that the compiler cannot leave out the work."""
+    """Note the time, and keep the result: else the compiler could leave out the work."""
     cells[mine + 4] = result
     _note_time(cells, mine + 2)
 
@@ -225,7 +225,7 @@ def _spin(cells, threads, mine, iterations, state):
 
 
 def steal_seconds(cores: list[int], stat: Path = Path("/proc/stat")) -> float:
-    """Return what the hypervisor has taken from some cores since they came up; 0 where nobody counts."""
+    """Return the seconds that the hypervisor has taken from some cores in all; 0 where it is unknown."""
     names, ticks = {f"cpu{core}" for core in cores}, 0
     for line in text(stat).splitlines():
         fields = line.split()
@@ -235,7 +235,7 @@ def steal_seconds(cores: list[int], stat: Path = Path("/proc/stat")) -> float:
 
 
 def throttled_seconds(root: Path = CONTROL_GROUPS, membership: Path = Path("/proc/self/cgroup")) -> float:
-    """Return how long CPU quotas have held up our control groups; 0 where nobody counts."""
+    """Return the seconds for which CPU quotas have stopped our control groups; 0 where it is unknown."""
     seconds = 0.0
     for group in control_groups("cpu", root, membership):
         counts = dict(line.split() for line in text(group / "cpu.stat").splitlines())
@@ -244,10 +244,10 @@ def throttled_seconds(root: Path = CONTROL_GROUPS, membership: Path = Path("/pro
 
 
 def control_groups(controller: str, root: Path, membership: Path) -> list[Path]:
-    """Return the folders of the control groups that this process is in, by either version of the interface.
+    """Return the folders of this process's control groups, in version 1 or 2 of the interface.
 
-    Limits of all of them hold. In a container the membership may name folders that only the host sees; then
-    the root is the container's own group.
+    The limits of all of them apply. In a container the membership may name folders that only the host sees;
+    then the root is the container's own group.
     """
     found = []
     for line in text(membership).splitlines():
@@ -264,7 +264,7 @@ def control_groups(controller: str, root: Path, membership: Path) -> list[Path]:
 
 
 def text(path: Path) -> str:
-    """Return what a file of the system says; nothing where there is no such file."""
+    """Return the text of a file of the system; empty if there is no such file."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,30 +1,32 @@
-"""Memory-mapped data out of the page cache, without root: what a first pass over them costs."""
+"""Drop memory-mapped data from the page cache, without root: to time a first pass over them."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
 import os
-from typing import Any
 
 import numpy as np
 
+from hogwild.problems import LinearProblem, Problem
 from hogwild.teams.memory import mapping_of
 
-LEFT = 0.01  # of the pages may stay: the system reads ahead, others read the same file
+LEFT = 0.01  # share of the pages that may stay: the system reads ahead, others read the same file
 
 
-def evict(problem: Any) -> None:
-    """Take the data of a linear problem out of the page cache of this machine.
+def evict(problem: Problem) -> None:
+    """Drop the data of a linear problem from the page cache of this machine.
 
-    Below a hypervisor its host may still hold them. Only the maps of this process are let go of, so that
-    worker processes would keep the pages of theirs.
+    The host of a virtual machine may still cache them. Only this process's own maps are released: worker
+    processes keep their pages.
 
     Raises
     ------
     NotImplementedError
-        If the data are no maps of files, or if the system keeps them: on a disk in memory, for instance.
+        If the data are not mapped from files, or if the system keeps them, as on a disk in memory.
     """
+    if not isinstance(problem, LinearProblem):
+        raise NotImplementedError("only the data of linear models are mapped from files")
     for array in (problem.X.indptr, problem.X.indices, problem.X.data, problem.y):
         whole = mapping_of(array)
         if whole is None:

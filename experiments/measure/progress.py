@@ -1,4 +1,4 @@
-"""How far a run is: a bar with the time left on a terminal, a plain line now and then elsewhere."""
+"""The progress of a run: a bar with the time left on a terminal, now and then a plain line elsewhere."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from experiments.design.plan import Trial
 from experiments.measure.outcome import Status
 
-PLAIN_LINE_SECONDS = 10.0  # how often a log that is not a terminal hears of us
+PLAIN_LINE_SECONDS = 10.0  # from one line to the next
 
 
 class Reporter:
-    """Tells of a run's progress and of the time left.
+    """Shows a run's progress and the time left.
 
-    The time left is that of the trials of each experiment: what its trials have taken so far, averaged with
-    what its spec plans for one, which counts as one trial and is scaled by what all so far took of theirs.
+    A trial that is left is expected to take the mean of those of its experiment so far, in which what the
+    spec plans for a trial counts as one more, scaled by how all trials so far compare with their plans.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Reporter:
         self._say(f"{len(trials)} more trials, for narrower intervals")
 
     def seconds_left(self) -> float:
-        """The estimate, after at least one trial."""
+        """Return the estimate, after at least one trial."""
         planned = sum(self._cost(name) * len(times) for name, times in self.took.items())
         scale = sum(map(sum, self.took.values())) / planned
         means = {

@@ -26,8 +26,8 @@ class Records:
     Trials of the planned ones' experiments that are not planned leave the tables (`journal.retire`).
     """
 
-    def __init__(self, directory: Path, planned: Iterable[Trial], console: Console) -> None:
-        self.directory, self.console = directory, console
+    def __init__(self, directory: Path, planned: Iterable[Trial], fingerprint: str, console: Console) -> None:
+        self.directory, self.fingerprint, self.console = directory, fingerprint, console
         self.rows = journal.read(directory, repair=True)
         self._retire(list(planned))
         current = [record["trial"] for record in journal.current(directory).values()]
@@ -72,7 +72,8 @@ class Records:
             raise ChangedData(f"{name} is not what it was in other trials: {sides}; {ADVICE}")
 
     def add(self, key: str, outcome: Outcome) -> None:
-        """Write a trial down; the CSVs follow when they have not cost much of the time so far."""
+        """Write a trial down; the CSVs follow if they have not cost much of the time so far."""
+        outcome.columns["environment"] = self.fingerprint
         with self.counted():
             journal.append(self.directory, outcome.columns, outcome.history)
         self.seconds += outcome.columns.get("reading_seconds", 0.0)

@@ -1,4 +1,4 @@
-"""Running a plan: one timed trial at a time, each outcome a row; a kill costs at most the trial in flight."""
+"""Running a plan: one timed trial at a time, a row for each outcome; a kill costs at most one trial."""
 
 from __future__ import annotations
 
@@ -64,31 +64,42 @@ def run(
     """
     trials, left = list(trials), list(spare)
     console = console or Console(stderr=True)
-    # idle BLAS threads go on spinning for a while on cores that workers are to have for themselves
+    # idle BLAS threads spin for a while on cores that workers need for themselves
     with machine.exclusive(), journal.owned(directory), threadpool_limits(limits=1):
         fingerprint = _open(directory, preset, command, fresh=fresh, mix=mix)
-        records = Records(directory, [*trials, *left], console)
+        records = Records(directory, [*trials, *left], fingerprint, console)
         waiting = records.missing(trials)
         with Reporter(console, trials, waiting, costs or {}) as reporter, records:
-            while waiting or left:
-                for trial in waiting:
-                    outcome = _attempt(trial, execute, records)
-                    outcome.columns["environment"] = fingerprint
-                    records.add(trial.key, outcome)
-                    reporter.advance(trial, outcome.columns)
-                records.write()
-                with records.counted():
-                    chosen = {trial.key for trial in wanted(directory, left)}
-                if not chosen:
-                    break
-                waiting = records.missing(trial for trial in left if trial.key in chosen)
-                left = [trial for trial in left if trial.key not in chosen]
-                reporter.more(waiting)
+            _measure(waiting, left, wanted, execute, records, reporter)
     return Counter(record["trial"]["status"] for record in journal.current(directory).values())
 
 
+def _measure(
+    waiting: list[Trial],
+    left: list[Trial],
+    wanted: Wanted,
+    execute: Callable[[Trial], Outcome],
+    records: Records,
+    reporter: Reporter,
+) -> None:
+    """Run the trials that are waiting, then those that are wanted of the others, until none is."""
+    while waiting or left:
+        for trial in waiting:
+            outcome = _attempt(trial, execute, records)
+            records.add(trial.key, outcome)
+            reporter.advance(trial, outcome.columns)
+        records.write()
+        with records.counted():
+            chosen = {trial.key for trial in wanted(records.directory, left)}
+        if not chosen:
+            break
+        waiting = records.missing(trial for trial in left if trial.key in chosen)
+        left = [trial for trial in left if trial.key not in chosen]
+        reporter.more(waiting)
+
+
 def _attempt(trial: Trial, execute: Callable[[Trial], Outcome], records: Records) -> Outcome:
-    """Run a trial, whatever becomes of it, and add the columns that describe it."""
+    """Run a trial; whatever happens, return an outcome, with the columns that describe the trial."""
     began, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
         if trial.skip is not None:
@@ -96,11 +107,11 @@ def _attempt(trial: Trial, execute: Callable[[Trial], Outcome], records: Records
         trial = settled(trial, records.rows)
         outcome = execute(trial)
         records.check_data(trial, outcome)
-    except ChangedData as change:  # which the next run may find undone
+    except ChangedData as change:  # the next run may find the data restored
         outcome = Outcome({"status": str(Status.ERROR), "reason": str(change), "disturbed": "its data"})
     except (Impossible, LookupError) as reason:
         outcome = Outcome({"status": str(Status.SKIPPED), "reason": str(reason)})
-    except Exception as error:  # whatever it is, it is a row, and the next trial has its turn
+    except Exception as error:  # any exception becomes a row, and the run goes on
         text = " ".join(f"{type(error).__name__}: {error}".split())
         outcome = Outcome({"status": str(Status.ERROR), "reason": text})
     row = describe(trial) | {"started_at": started_at, "total_seconds": time.perf_counter() - began}
@@ -108,7 +119,7 @@ def _attempt(trial: Trial, execute: Callable[[Trial], Outcome], records: Records
 
 
 def _open(directory: Path, preset: str, command: str, *, fresh: bool, mix: bool) -> str:
-    """Make sure that the directory's results and ours can stand in one table; return our fingerprint."""
+    """Make sure that the directory's results and ours may share a table; return our fingerprint."""
     if fresh:
         derived = ("claims.csv", "numbers.json", "precision.csv")
         for name in (journal.JOURNAL, journal.TRIALS, journal.HISTORY, journal.ENVIRONMENT, *derived):

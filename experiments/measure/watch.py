@@ -11,11 +11,11 @@ from experiments.measure import machine
 
 BEFORE, AFTER = 6, 3  # readings of a machine that is not quiet, at most
 ATTEMPTS = 3  # at most, at a trial that is disturbed
-FRESH_SECONDS = 0.05  # for so long the reading after a trial counts as the one before the next
+FRESH_SECONDS = 0.05  # for this long the reading after a trial serves as the one before the next
 
 
 class Watch:
-    """The machine around each attempt at a trial; the one that looks after a trial looks before the next."""
+    """The state of the machine before and after each attempt at a trial."""
 
     def __init__(self) -> None:
         self.last: machine.Reading | None = None
@@ -23,18 +23,18 @@ class Watch:
     def around(
         self, work: Callable[[], Any], starved: Callable[[Any], float] = lambda result: math.nan
     ) -> tuple[Any, dict[str, Any]]:
-        """Do work while the machine is quiet, again where it was disturbed; return it, and its columns.
+        """Do work while the machine is quiet, and again if it was disturbed; return its result and columns.
 
-        ``starved`` tells for which share of their time workers were ready to run but had no core, nan where
-        nobody knows.
+        ``starved`` returns the share of their time for which workers were ready to run but had no core, nan
+        if unknown.
         """
         attempts, reason = 0, "not tried yet"
         while reason and attempts < ATTEMPTS:
             attempts += 1
             before, tests, cost = self._before()
             result = work()
-            # what lasts shows in every reading; a blip of some milliseconds, or our own workers on their way
-            # out, only in the first
+            # a lasting disturbance shows in every reading, some milliseconds of one, or our own workers on
+            # their way out, only in the first
             after, _, more = _reading(AFTER)
             self.last = after
             steal_share, reason = machine.disturbance(before, after)

@@ -38,7 +38,7 @@ def surprise_svd(problem: Any, options: Options) -> Fit:
     shape, scale = (problem.n_rows, problem.n_columns), (problem.values.min(), problem.values.max())
     data = surprise.Trainset(by_row, {}, *shape, problem.n_examples, scale, {}, {})  # SVD reads rows alone
     own: dict[str, Any] = {"n_factors": problem.rank, "biased": False, "reg_all": 0.0}
-    own |= {"init_std_dev": problem.spread / math.sqrt(3.0), "random_state": options.seed}
+    own |= {"init_std_dev": problem.init_scale / math.sqrt(3.0), "random_state": options.seed}
     if options.step_size is not None:
         own["lr_all"] = 2.0 * options.step_size
 

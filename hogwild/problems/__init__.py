@@ -2,7 +2,10 @@
 
 from hogwild.problems.base import Problem
 from hogwild.problems.graph_cuts import GraphCut
-from hogwild.problems.linear import HingeSVM, LeastSquares, LinearProblem, Logistic
+from hogwild.problems.linear import LinearProblem
+from hogwild.problems.losses.hinge import HingeSVM
+from hogwild.problems.losses.logistic import Logistic
+from hogwild.problems.losses.squared import LeastSquares
 from hogwild.problems.matrix_completion import MatrixCompletion
 
 LINEAR_PROBLEMS: dict[str, type[LinearProblem]] = {
@@ -10,17 +13,5 @@ LINEAR_PROBLEMS: dict[str, type[LinearProblem]] = {
 }
 PROBLEMS: dict[str, type[Problem]] = {
     **LINEAR_PROBLEMS,
-    MatrixCompletion.name: MatrixCompletion,
-    GraphCut.name: GraphCut,
+    **{problem.name: problem for problem in (MatrixCompletion, GraphCut)},
 }
-__all__ = [
-    "LINEAR_PROBLEMS",
-    "PROBLEMS",
-    "GraphCut",
-    "HingeSVM",
-    "LeastSquares",
-    "LinearProblem",
-    "Logistic",
-    "MatrixCompletion",
-    "Problem",
-]

@@ -4,7 +4,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
@@ -46,6 +46,12 @@ class Problem:
     Attributes
     ----------
     name : str
+    takes : type
+        What it is made of: `Dataset`, `Ratings` or `Graph` of `hogwild.datasets`.
+    error_names : tuple of str
+        The keys of `errors`.
+    held_out_errors : tuple of str
+        Those among them that say something on examples held out.
     targets : tuple of float
         The suboptimalities that count as reaching an accuracy.
     n_examples, n_weights : int
@@ -67,6 +73,9 @@ class Problem:
     """
 
     name: ClassVar[str]
+    takes: ClassVar[type]
+    error_names: ClassVar[tuple[str, ...]]
+    held_out_errors: ClassVar[tuple[str, ...]] = ()
     targets: ClassVar[tuple[float, ...]] = (1e-2, 1e-3)
     merges: ClassVar[int] = 1
     constrained: ClassVar[bool] = False
@@ -81,6 +90,32 @@ class Problem:
     true_weights: np.ndarray | None = None
     _optimum: Optimum | None = None
     _wanted: float = math.inf  # of the optimum's certificate, as a share of f(0) − f*
+
+    @classmethod
+    def from_dataset(cls, data: Any, *, l2: float = 0.0, dtype: Any = None, **settings: Any) -> Self:
+        """Make the problem of what a maker of `hogwild.datasets` returns.
+
+        Parameters
+        ----------
+        data : `takes`
+        l2 : float
+            The weight of the problem's penalty, λ or µ.
+        dtype : float32 or float64
+        **settings
+            Further ones of the problem.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, what was given and what is allowed.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def _of_its_kind(cls, data: Any) -> Any:
+        if not isinstance(data, cls.takes):
+            raise TypeError(f"data is a {type(data).__name__}; {cls.name} takes a {cls.takes.__name__}")
+        return data
 
     def objective(self, weights: np.ndarray) -> float:
         """Return the objective at weights of shape (n_weights,), summed in float64."""
@@ -99,6 +134,10 @@ class Problem:
     def errors(self, weights: np.ndarray) -> dict[str, float]:
         """Return the errors that the field reports of such a problem."""
         raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is to be known of a problem beside what all of them have."""
+        return {}
 
     def sparsity(self) -> Sparsity:
         """Return Ω, Δ and ρ of the examples."""
@@ -232,6 +271,6 @@ class Problem:
         return suboptimality
 
 
-def square_sum(vector: np.ndarray) -> Any:
+def square_sum(vector: np.ndarray) -> np.floating[Any]:
     """Return the sum of squares without BLAS, whose threads would go on spinning on the workers' cores."""
     return np.square(vector).sum()

@@ -22,66 +22,47 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.engine.atomics import load, prefetch
-from hogwild.engine.compiling import abstract, compiled
-from hogwild.engine.contract import (
-    add,
-    coefficient,
-    count,
-    fetch_ahead,
-    fetch_far_ahead,
-    gathers,
-    gradient_is_zero,
-    is_fixed,
-    support,
-    variable,
-    variables,
-    write,
-)
+from hogwild.engine.compiling import compiled, extends
+from hogwild.engine.contract import add, coefficient, fetch_far_ahead, gradient_is_zero, write
 from hogwild.problems.base import square_sum
 from hogwild.problems.linear import CURVED_EXAMPLES, RUN, LinearProblem
-from hogwild.problems.losses import HingeLoss, LogisticLoss, SquaredLoss, least_dual_curvature
-from hogwild.problems.rows import LinearRows, NoPenalty, dot
-from hogwild.sharing.replicas import (
-    FIRST,
-    SHORTEST,
-    AsMade,
-    Multiplied,
-    Replicated,
-    every,
-    replicated,
-    shown,
-)
+from hogwild.problems.losses import dual_step, least_dual_curvature
+from hogwild.problems.rows import LinearRows, dot
+from hogwild.sharing.replicas import FIRST, SHORTEST, Multiplied, Replicated, every, replicated, shown
 
 _MARGIN = 1.4  # of the damping of what a period settles: less oscillates, more needs more epochs
 _READ_AGAIN = 2  # times the entries of a period that a merge may go through, at most
 _POWER_STEPS = 20
-_CLOSE, _MOST_STEPS = 1e-6, 100  # of Newton's method: an error is about half the square of the last step
 
 
+@extends(LinearRows)
 class DualRows(NamedTuple):
-    """Rows with a dual variable each, which only the worker at that row touches."""
+    """Rows with a dual variable each, which only the worker at that row touches. Not for mini-batches."""
 
-    rows: LinearRows
-    duals: Any  # α, shape (n_examples,)
-    curvatures: Any  # of the dual along each α_i: ‖x_i‖² / (2λ), as shown, shape (n_examples,)
-    scale: Any  # 1 / (2λ)
-    moves: AsMade | Multiplied  # as w shows them to the worker that makes them
+    indptr: np.ndarray  # these four and the loss as in `LinearRows`
+    indices: np.ndarray
+    values: np.ndarray
+    targets: np.ndarray
+    loss: Any
+    duals: np.ndarray  # α, shape (n_examples,)
+    curvatures: np.ndarray  # of the dual along each α_i: ‖x_i‖² / (2λ), as shown, shape (n_examples,)
+    scale: np.floating[Any]  # 1 / (2λ)
+    moves: Any  # as w shows them to the worker that makes them: see `hogwild.sharing.replicas.shown`
 
 
-def dual_rows(rows: LinearRows, l2: float, moves: AsMade | Multiplied) -> DualRows:
+def dual_rows(rows: LinearRows, l2: float, moves: Any) -> DualRows:
     """Return the record at α = 0, for λ = ``l2`` on the sum over the examples."""
     dtype = rows.values.dtype
     # an example without features, or nearly so, has an optimal α all the same
     squares = row_squares(moves, rows.indptr, rows.indices, rows.values)
     curvatures = np.maximum(squares / (2 * l2), np.finfo(dtype).eps).astype(dtype)
-    rows = rows._replace(penalty=NoPenalty())
-    return DualRows(rows, np.zeros_like(curvatures), curvatures, dtype.type(1 / (2 * l2)), moves)
+    duals, scale = np.zeros_like(curvatures), dtype.type(1 / (2 * l2))
+    arrays = rows.indptr, rows.indices, rows.values, rows.targets
+    return DualRows(*arrays, rows.loss, duals, curvatures, scale, moves)
 
 
 def adding(workers: int, problem: LinearProblem, merge_every: int | None, merged: int) -> Replicated:
     """Return the policy of replicas for dual coordinate ascent, whose moves are added.
-
-    Its periods are short, for moves that are apart for long must be small.
 
     Parameters
     ----------
@@ -91,14 +72,26 @@ def adding(workers: int, problem: LinearProblem, merge_every: int | None, merged
         How many weights a merge goes through.
     """
     policy = replicated(workers, problem, np.zeros(problem.n_weights))
-    updates = _READ_AGAIN * merged * problem.n_examples // max(problem.nonzeros, 1)
-    longest = merge_every or max(SHORTEST, min(policy.longest, updates))
+    longest = merge_every or max(SHORTEST, min(policy.longest, longest_period(problem, merged)))
     policy = every(policy, min(FIRST, longest) if merge_every is None else merge_every)
     policy = policy._replace(longest=longest, adapts=merge_every is None)
     if workers == 1:
         return policy
-    factors = multiplied(settling(problem, workers), workers, min(longest, -(-problem.n_examples // workers)))
-    return policy._replace(moves=Multiplied(factors.astype(problem.dtype)))
+    return policy._replace(moves=Multiplied(move_factors(problem, workers, longest)))
+
+
+def longest_period(problem: LinearProblem, merged: int) -> int:
+    """Return after how many updates to merge at the latest, if a merge goes through so many weights.
+
+    Moves that are apart for long must be small, so periods are as short as merges are worth.
+    """
+    return _READ_AGAIN * merged * problem.n_examples // max(problem.nonzeros, 1)
+
+
+def move_factors(problem: LinearProblem, workers: int, period: int) -> np.ndarray:
+    """Return σ' of each coordinate, in the problem's precision, for replicas merged every so many updates."""
+    share = -(-problem.n_examples // workers)
+    return multiplied(settling(problem, workers), workers, min(period, share)).astype(problem.dtype)
 
 
 def multiplied(settling: np.ndarray, workers: int, period: int) -> np.ndarray:
@@ -139,7 +132,7 @@ def settling(problem: LinearProblem, workers: int) -> np.ndarray:
 
 
 @compiled
-def row_squares(moves: Any, indptr: Any, indices: Any, values: Any) -> Any:
+def row_squares(moves: Any, indptr: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return ‖x_i‖² of every row in float64, each square as far as its coordinate is `shown` to move."""
     squares = np.empty(indptr.size - 1)
     for row in range(squares.size):
@@ -155,105 +148,33 @@ def row_squares(moves: Any, indptr: Any, indices: Any, values: Any) -> Any:
     return squares
 
 
-@abstract
-def dual_step(loss: Any, dual: Any, margin: Any, target: Any, curvature: Any) -> Any:
-    """Return the α that maximises ``−φ*(−α) − (α − dual) margin − (α − dual)² curvature / 2``."""
-
-
-@dual_step.of(SquaredLoss)
-def _(loss, dual, margin, target, curvature):
-    return dual + (target - margin - 0.5 * dual) / (0.5 + curvature)
-
-
-@dual_step.of(HingeLoss)
-def _(loss, dual, margin, target, curvature):
-    # Hsieh et al. 2008, ICML, Algorithm 1, with their α = target · dual in [0, 1]
-    return target * min(max(target * dual + (1.0 - target * margin) / curvature, 0.0), 1.0)
-
-
-@dual_step.of(LogisticLoss)
-def _(loss, dual, margin, target, curvature):
-    # The target times the margin after the step, z, solves z = target · margin + curvature (σ(−z) − share),
-    # and the new share is σ(−z): one equation without limits, where Yu, Huang & Lin (2011, Machine Learning
-    # 85) have two with limits. It is concave above 0 and convex below, so on the root's side of 0 Newton
-    # converges from anywhere, and all steps but the first have the same sign.
-    curvature = np.float64(curvature)
-    share = np.float64(target * dual)
-    constant = np.float64(target * margin) - curvature * share
-    z, above = np.float64(target * margin), constant + 0.5 * curvature > 0
-    new, step, steps = np.float64(0.0), np.float64(1.0), 0
-    while abs(step) > _CLOSE and steps < _MOST_STEPS:
-        if (z > 0) != above:
-            z = np.float64(0.0)
-        new = 1.0 / (1.0 + np.exp(z))
-        step = (z - constant - curvature * new) / (1.0 + curvature * new * (1.0 - new))
-        z -= step
-        steps += 1
-    return target * (new + new * (1.0 - new) * step)  # what new becomes by the last step, to first order
-
-
-@count.of(DualRows)
-def _(problem):
-    return count(problem.rows)
-
-
-@support.of(DualRows)
-def _(problem, example):
-    return support(problem.rows, example)
-
-
-@variables.of(DualRows)
-def _(problem, start, end):
-    return variables(problem.rows, start, end)
-
-
-@is_fixed.of(DualRows)
-def _(problem, variable):
-    return False
-
-
-@variable.of(DualRows)
-def _(problem, example, place):
-    return variable(problem.rows, example, place)
-
-
-@gathers.of(DualRows)
-def _(problem):
-    return gathers(problem.rows)
-
-
-@fetch_ahead.of(DualRows)
-def _(problem, example, weights):
-    fetch_ahead(problem.rows, example, weights)
-
-
 @fetch_far_ahead.of(DualRows)
-def _(problem, example):
-    fetch_far_ahead(problem.rows, example)
+def _fetch_start_and_dual(problem, example):
+    prefetch(problem.indptr, example)
+    prefetch(problem.targets, example)
     prefetch(problem.duals, example)
     prefetch(problem.curvatures, example)
 
 
 @coefficient.of(DualRows)
-def _(problem, example, start, end, weights, scale, scratch):
-    rows = problem.rows
-    margin = dot(rows.indices, rows.values, start, end, weights)
+def _ascend(problem, example, start, end, weights, scale, scratch):
+    margin = dot(problem.indices, problem.values, start, end, weights)
     before = problem.duals[example]
     after = weights.dtype.type(
-        dual_step(rows.loss, before, margin, rows.targets[example], problem.curvatures[example])
+        dual_step(problem.loss, before, margin, problem.targets[example], problem.curvatures[example])
     )
     problem.duals[example] = after
     return (after - before) * problem.scale
 
 
 @gradient_is_zero.of(DualRows)
-def _(problem, scalar):
+def _dual_has_not_moved(problem, scalar):
     return scalar == 0
 
 
 @write.of(DualRows)
-def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
-    indices, values = problem.rows.indices, problem.rows.values
+def _write_move(problem, guard, example, start, end, scalar, rate, weights, scratch):
+    indices, values = problem.indices, problem.values
     entry = end
     while entry > start:  # backwards, as in `hogwild.problems.rows`
         entry -= np.uint64(1)

@@ -1,13 +1,13 @@
 """Graph cuts as a linear program over simplices: a vector of label shares for each node."""
 
 import functools
-import time
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import scipy.sparse as sp
+import numpy.typing as npt
 
 from hogwild import checks
+from hogwild.datasets.graphs import Graph
 from hogwild.datasets.record import arrays_hash
 from hogwild.engine import contract
 from hogwild.engine.atomics import load, prefetch
@@ -15,49 +15,48 @@ from hogwild.engine.compiling import compiled, inlined
 from hogwild.engine.contract import add
 from hogwild.problems.base import Problem
 from hogwild.problems.optimum import Optimum
+from hogwild.problems.solvers import cuts
 from hogwild.problems.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
-_MOST_FLOW = 2.0**30
-_MOST_PROGRAM = 100_000  # edges times labels that the linear program is asked to solve
 _ONE = np.uint64(1)
 
 
 class CutEdges(NamedTuple):
     """Edges with capacities, as kernels see them; weights are a row of label shares for each node."""
 
-    heads: Any  # uint32, the smaller node
-    tails: Any
-    capacities: Any
-    fixed: Any  # uint8 of shape (n_nodes,): 1 for a terminal
-    labels: Any
+    heads: np.ndarray  # uint32, the smaller node
+    tails: np.ndarray
+    capacities: np.ndarray
+    fixed: np.ndarray  # uint8 of shape (n_nodes,): 1 for a terminal
+    labels: int
 
 
 @contract.count.of(CutEdges)
-def _(problem):
+def _count_edges(problem):
     return problem.capacities.size
 
 
 @contract.support.of(CutEdges)
-def _(problem, example):
+def _support_of_edge(problem, example):
     touched = np.uint64(2 * problem.labels)
     return example * touched, (example + _ONE) * touched
 
 
 @contract.gathers.of(CutEdges)
-def _(problem):
+def _edges_gather(problem):
     return True
 
 
 @contract.fetch_far_ahead.of(CutEdges)
-def _(problem, example):
+def _fetch_edge(problem, example):
     prefetch(problem.heads, example)
     prefetch(problem.tails, example)
     prefetch(problem.capacities, example)
 
 
 @contract.fetch_ahead.of(CutEdges)
-def _(problem, example, weights):
+def _fetch_shares(problem, example, weights):
     # the first line of each: further lines follow in order, which the processor foresees
     labels = np.uint64(problem.labels)
     prefetch(weights, problem.heads[example] * labels)
@@ -65,7 +64,7 @@ def _(problem, example, weights):
 
 
 @contract.coefficient.of(CutEdges)
-def _(problem, example, start, end, weights, scale, scratch):
+def _coefficient_of_edge(problem, example, start, end, weights, scale, scratch):
     labels = np.uint64(problem.labels)
     head, tail = problem.heads[example] * labels, problem.tails[example] * labels
     differs = False
@@ -78,38 +77,39 @@ def _(problem, example, start, end, weights, scale, scratch):
 
 
 @contract.gradient_is_zero.of(CutEdges)
-def _(problem, scalar):
+def _ends_agree(problem, scalar):
     return scalar == 0
 
 
 @contract.write.of(CutEdges)
-def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
-    if problem.fixed[problem.heads[example]] == 0:
-        _move(problem, guard, problem.heads[example], -rate * scalar, weights, scratch)
-    if problem.fixed[problem.tails[example]] == 0:
-        _move(problem, guard, problem.tails[example], rate * scalar, weights, scratch)
+def _write_shares(problem, guard, example, start, end, scalar, rate, weights, scratch):
+    head, tail, labels = problem.heads[example], problem.tails[example], np.uint64(problem.labels)
+    moves_head, moves_tail = problem.fixed[head] == 0, problem.fixed[tail] == 0  # see `_coefficient_of_edge`
+    if moves_head:
+        _move(guard, head, labels, -rate * scalar, weights, scratch)
+    if moves_tail:
+        _move(guard, tail, labels, rate * scalar, weights, scratch)
 
 
 @contract.variables.of(CutEdges)
-def _(problem, start, end):
+def _variables_of_edge(problem, start, end):
     return np.uint64(0), np.uint64(2)
 
 
 @contract.variable.of(CutEdges)
-def _(problem, example, place):
+def _variable_of_edge(problem, example, place):
     head, tail = problem.heads[example], problem.tails[example]
     return np.uint64(head if place == np.uint64(0) else tail)
 
 
 @contract.is_fixed.of(CutEdges)
-def _(problem, variable):
+def _node_is_terminal(problem, variable):
     return problem.fixed[variable] != 0
 
 
 @inlined
-def _move(problem: Any, guard: Any, node: Any, distance: Any, weights: Any, scratch: Any) -> None:
+def _move(guard: Any, node: Any, labels: Any, distance: Any, weights: Any, scratch: Any) -> None:
     """Move a node's shares along the signs in ``scratch`` and back onto the simplex."""
-    labels = np.uint64(problem.labels)
     first, old, new, spare = node * labels, labels, labels + labels, labels + labels + labels
     for label in range(labels):
         share = load(weights, first + label)
@@ -186,10 +186,17 @@ class GraphCut(Problem):
     n_nodes, n_labels : int
     """
 
-    name = "graph_cut"
+    name, takes, error_names = "graph_cut", Graph, ("cut",)
     constrained = True
 
-    def __init__(self, heads: Any, tails: Any, capacities: Any, terminals: Any, n_nodes: int) -> None:
+    def __init__(
+        self,
+        heads: np.ndarray,
+        tails: np.ndarray,
+        capacities: np.ndarray,
+        terminals: np.ndarray,
+        n_nodes: int,
+    ) -> None:
         self.heads, self.tails, self.capacities = heads, tails, capacities
         self.terminals, self.n_nodes, self.n_labels = terminals, n_nodes, terminals.size
         self.n_examples, self.dtype = capacities.size, capacities.dtype
@@ -201,13 +208,13 @@ class GraphCut(Problem):
     @classmethod
     def from_data(
         cls,
-        heads: Any,
-        tails: Any,
-        capacities: Any,
+        heads: npt.ArrayLike,
+        tails: npt.ArrayLike,
+        capacities: npt.ArrayLike,
         *,
-        terminals: Any,
+        terminals: npt.ArrayLike,
         n_nodes: int | None = None,
-        dtype: Any = np.float64,
+        dtype: npt.DTypeLike = np.float64,
     ) -> Self:
         """Check an edge list and make a problem of it; edges have no direction.
 
@@ -244,6 +251,15 @@ class GraphCut(Problem):
         nodes = n_nodes or 1 + int(max(heads.max(), tails.max(), terminals.max()))
         low, high = np.minimum(heads, tails), np.maximum(heads, tails)
         return cls(low, high, np.array(capacities), terminals, nodes)
+
+    @classmethod
+    def from_dataset(cls, data: Any, *, l2: float = 0.0, dtype: Any = np.float64, **settings: Any) -> Self:
+        """Make the problem of a `Graph`; a cut has no penalty."""
+        data = cls._of_its_kind(data)
+        if l2 != 0:
+            raise ValueError(f"l2 is {l2!r}; {cls.name} has no penalty, so it must be 0")
+        edges, ends = (data.heads, data.tails, data.capacities), data.terminals
+        return cls.from_data(*edges, terminals=ends, n_nodes=data.n_nodes, dtype=dtype, **settings)
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -308,26 +324,11 @@ class GraphCut(Problem):
         return CutEdges(heads.view(np.uint32), tails.view(np.uint32), capacities, self._fixed, self.n_labels)
 
     def _find_optimum(self, precision: float) -> Optimum:
-        """Solve two labels by maximum flow, more by linear programming where that is small enough."""
-        began = time.perf_counter()
-        if self.n_labels == 2:
-            lower, weights = _minimum_cut(self)
-            solver = "maximum flow"
-        elif self.n_examples * self.n_labels <= _MOST_PROGRAM:
-            lower, weights = _linear_program(self)
-            solver = "HiGHS"
-        else:
-            size = f"{self.n_examples} edges with {self.n_labels} labels"
-            raise NotImplementedError(
-                f"no certified optimum for {size}: the maximum flow needs two labels, the linear program at "
-                f"most {_MOST_PROGRAM} edges times labels"
-            )
-        objective, seconds = self.objective(weights), time.perf_counter() - began
-        return Optimum(objective, weights, "duality_gap", max(objective - lower, 0.0), solver, seconds)
+        return cuts.solve(self)
 
 
 @compiled
-def _project_rows(shares: Any, scratch: Any) -> None:
+def _project_rows(shares: np.ndarray, scratch: np.ndarray) -> None:
     labels = np.uint64(shares.shape[1])
     for node in range(shares.shape[0]):
         for label in range(shares.shape[1]):
@@ -335,62 +336,3 @@ def _project_rows(shares: Any, scratch: Any) -> None:
         threshold = simplex_threshold(scratch, np.uint64(0), labels)
         for label in range(shares.shape[1]):
             shares[node, label] = max(shares[node, label] - threshold, shares.dtype.type(0))
-
-
-def _minimum_cut(problem: GraphCut) -> tuple[float, np.ndarray]:
-    """Return the maximum flow's lower bound of the objective, and shares of 0 and 1, the minimum cut.
-
-    The flow is one of whole numbers: other capacities are rounded down to multiples of their sum over 2³⁰.
-    """
-    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
-
-    exact = problem.capacities.astype(np.float64)
-    unit, total = 1.0, float(exact.sum())
-    if total > _MOST or (exact != np.floor(exact)).any():
-        unit = total / _MOST_FLOW
-    nodes, ends = problem.n_nodes, (problem.heads, problem.tails)
-    there = sp.coo_array(((exact / unit).astype(np.int64), ends), shape=(nodes, nodes))
-    capacities = sp.csr_array(there + there.T).astype(np.int32)
-    source, sink = (int(node) for node in problem.terminals)
-    found = maximum_flow(capacities, source, sink)
-    left = sp.csr_array(capacities.astype(np.int64) - sp.csr_array(found.flow))
-    left.eliminate_zeros()
-    reached = breadth_first_order(left, source, return_predecessors=False)
-    shares = np.tile(np.array([0.0, 1.0]), (nodes, 1))
-    shares[reached] = 1.0, 0.0
-    return 2.0 * unit * float(found.flow_value) / problem.n_examples, shares.ravel()
-
-
-def _linear_program(problem: GraphCut) -> tuple[float, np.ndarray]:
-    """Return a lower bound and shares that attain it, up to the solver's tolerance, by linear programming.
-
-    The shares need not be 0 and 1: the minimum is that of the relaxation, which is what is minimised here.
-    """
-    from scipy.optimize import linprog
-
-    edges, labels, size = problem.n_examples, problem.n_labels, problem.n_weights
-    pairs, places = edges * labels, np.arange(edges * labels)
-    ends = [(nodes[:, None] * labels + np.arange(labels)).ravel() for nodes in (problem.heads, problem.tails)]
-    ones = np.ones(pairs)
-    away = sp.csr_array(
-        (np.concatenate([ones, -ones]), (np.tile(places, 2), np.concatenate(ends))), shape=(pairs, size)
-    )
-    slack = sp.eye_array(pairs)
-    above = sp.block_array([[away, -slack], [-away, -slack]], format="csr")
-    sums = sp.kron(sp.eye_array(problem.n_nodes), np.ones((1, labels)))
-    sums = sp.hstack([sums, sp.coo_array((problem.n_nodes, pairs))], format="csr")
-    bounds = np.zeros((size + pairs, 2))
-    bounds[:, 1] = np.inf
-    pinned = (problem.terminals[:, None] * labels + np.arange(labels)).ravel()
-    bounds[pinned, :] = np.eye(labels).ravel()[:, None]
-    capacities = np.repeat(problem.capacities.astype(np.float64), labels) / edges
-    cost = np.concatenate([np.zeros(size), capacities])
-    found = linprog(cost, above, np.zeros(2 * pairs), sums, np.ones(problem.n_nodes), bounds, method="highs")
-    if found.status != 0:
-        raise RuntimeError(f"the linear program of the cut was not solved: {found.message}")
-    # any flow of a label over an edge within its capacity is a dual point, whatever the solver's tolerances
-    flow = np.clip(np.diff(found.ineqlin.marginals.reshape(2, -1), axis=0)[0], -capacities, capacities)
-    divergence = (away.T @ flow).reshape(-1, labels)
-    free = np.delete(divergence, problem.terminals, axis=0)
-    lower = free.min(axis=1).sum() + divergence[problem.terminals, np.arange(labels)].sum()
-    return float(lower), problem.settle(found.x[:size])

@@ -1,12 +1,13 @@
 """Linear models on sparse rows."""
 
 import functools
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from hogwild import checks
-from hogwild.datasets.record import content_hash
+from hogwild.datasets.record import Dataset, content_hash
 from hogwild.datasets.rows import blocks_of, checked_rows, counts
 from hogwild.problems import losses
 from hogwild.problems.base import Problem, square_sum
@@ -29,10 +30,14 @@ class LinearProblem(Problem):
 
     e_i is the support of x_i and d_u the number of examples with feature u, so the penalty sums to ``l2
     ‖w‖²`` over the data (Niu et al. 2011, eq. 2.3): an update touches only the coordinates of its example.
-    Make one with `from_data`.
+    Make one with `from_data`. A subclass, beside its loss in `hogwild.problems.losses`, names the loss.
 
     Attributes
     ----------
+    loss : record
+        Of the class: with its default settings.
+    task : str
+        ``"regression"`` on real targets, or ``"classification"`` with labels -1 and +1.
     X : csr_array of shape (n_examples, n_features)
         Canonical: sorted, no duplicates, no explicit zeros.
     y : ndarray of shape (n_examples,)
@@ -45,18 +50,27 @@ class LinearProblem(Problem):
         The suboptimalities that count as reaching an accuracy.
     """
 
-    loss: ClassVar[Any]
+    takes = Dataset
+    loss: Any
+    task: ClassVar[Literal["regression", "classification"]]
     _advice = ", or give the problem a larger penalty or columns of one scale"
 
-    def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None) -> None:
-        self.X, self.y, self.l2, self.true_weights = X, y, l2, true_weights
+    def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None, loss: Any) -> None:
+        self.X, self.y, self.l2, self.true_weights, self.loss = X, y, l2, true_weights, loss
         self.n_examples, self.n_features = X.shape
         self.n_weights = self.n_variables = self.n_features
         self.nonzeros, self.dtype = X.nnz, X.dtype
 
     @classmethod
     def from_data(
-        cls, X: Any, y: Any, *, l2: float = 0.0, true_weights: Any = None, dtype: Any = None
+        cls,
+        X: Any,
+        y: npt.ArrayLike,
+        *,
+        l2: float = 0.0,
+        true_weights: npt.ArrayLike | None = None,
+        dtype: npt.DTypeLike | None = None,
+        **settings: float,
     ) -> Self:
         """Check the data and make a problem of them; nothing is copied that is canonical already.
 
@@ -73,12 +87,15 @@ class LinearProblem(Problem):
         true_weights : array_like of shape (n_features,), optional
         dtype : float32 or float64, optional
             Precision of data and weights. Default: that of X if it is one of these, else float64.
+        **settings
+            Of the loss, by the names of its record's fields.
 
         Raises
         ------
         TypeError, ValueError
             Naming the argument, what was given and what is allowed.
         """
+        loss = losses.with_settings(cls.loss, settings)
         X = checked_rows(X, _precision(X, dtype))
         examples, features = (f"({size},) to go with X" for size in X.shape)
         y = checks.vector("y", y, examples, X.shape[0])
@@ -87,7 +104,14 @@ class LinearProblem(Problem):
         if true_weights is not None:
             size, kind = X.shape[1], np.dtype(np.float64)
             true_weights = checks.vector("true_weights", true_weights, features, size, kind)
-        return cls(X, y, checks.real("l2", l2, "a number of at least 0"), true_weights)
+        return cls(X, y, checks.real("l2", l2, "a number of at least 0"), true_weights, loss)
+
+    @classmethod
+    def from_dataset(cls, data: Any, *, l2: float = 0.0, dtype: Any = None, **settings: Any) -> Self:
+        """Make the problem of a `Dataset`; λ and the settings of the loss are those of `from_data`."""
+        data = cls._of_its_kind(data)
+        true_weights = data.true_weights
+        return cls.from_data(data.X, data.y, l2=l2, true_weights=true_weights, dtype=dtype, **settings)
 
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
@@ -107,10 +131,10 @@ class LinearProblem(Problem):
         """Return the objective at weights of shape (n_features,), summed in float64."""
         with np.errstate(over="ignore", invalid="ignore"):
             vector = weights.astype(self.dtype, copy=False)
-            loss = sum(
-                losses.values(self.loss, rows @ vector, self.y[first:last]).sum()
-                for first, last, rows in blocks_of(self.X)
-            )
+            loss = 0.0
+            for first, last, rows in blocks_of(self.X):
+                margins = (rows @ vector).astype(np.float64, copy=False)
+                loss += losses.value(self.loss, margins, self.y[first:last]).sum()
             touched = weights[self.degrees > 0].astype(np.float64) if self.l2 else np.zeros(1)
             return float(loss / self.n_examples + self.l2 / self.n_examples * square_sum(touched))
 
@@ -122,7 +146,7 @@ class LinearProblem(Problem):
         return solve(self.loss, self.X, self.y, self.l2, precision)
 
     def _settings(self) -> tuple[Any, ...]:
-        return (self.l2,)
+        return self.l2, *self.loss
 
     @functools.cached_property
     def objective_at_zero(self) -> float:
@@ -149,32 +173,40 @@ class LinearProblem(Problem):
     def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> LinearRows:
         """Return the data as kernels see them, the rows laid out in an order if one is given."""
         X, y = (self.X, self.y) if order is None else (self.X[order], self.y[order])
-        penalty: Any = NoPenalty()
+        penalty: NoPenalty | DegreeScaled = NoPenalty()
         if self.l2:
             penalty = DegreeScaled((2 * self.l2 / np.maximum(self.degrees, 1)).astype(self.dtype))
-        chosen: Any = LargeComponents(self.dtype.type(threshold)) if threshold else EveryComponent()
+        limit = self.dtype.type(threshold)
+        chosen = LargeComponents(limit) if threshold else EveryComponent()
         starts = X.indptr.view(np.uint32 if X.indptr.itemsize == 4 else np.uint64)
         columns = X.indices.astype(np.int32, copy=False).view(np.uint32)  # SciPy's copies may be wider
         return LinearRows(starts, columns, X.data, y, self.loss, penalty, chosen)
 
     def __repr__(self) -> str:
+        settings = "".join(f"{name}={value}, " for name, value in self.loss._asdict().items())
         return (
             f"{type(self).__name__}(n_examples={self.n_examples}, n_features={self.n_features}, "
-            f"nonzeros={self.nonzeros}, l2={self.l2}, dtype={self.dtype})"
+            f"nonzeros={self.nonzeros}, l2={self.l2}, {settings}dtype={self.dtype})"
         )
 
 
-class LeastSquares(LinearProblem):
-    """Mean squared error, ``loss = (x·w − y)²``; the gradient has the factor 2, as in the tutorial."""
+class Regression(LinearProblem):
+    """A linear model of real targets."""
 
-    name, loss = "least_squares", losses.SquaredLoss()
+    task = "regression"
+    error_names = ("mean_absolute_residual",)
 
     def errors(self, weights: np.ndarray) -> dict[str, float]:
         """Return the mean absolute residual."""
         return {"mean_absolute_residual": float(np.abs(self.margins(weights) - self.y).mean())}
 
 
-class _Classifier(LinearProblem):
+class Classification(LinearProblem):
+    """A linear model of two classes."""
+
+    task = "classification"
+    error_names, held_out_errors = ("error_rate",), ("error_rate",)
+
     @classmethod
     def _checked_targets(cls, y: np.ndarray) -> np.ndarray:
         if ((y == -1) | (y == 1)).all():
@@ -191,18 +223,6 @@ class _Classifier(LinearProblem):
         """Return the share of labels that the sign of the margin gets wrong (zero counts as -1)."""
         predicted = np.where(self.margins(weights) > 0, 1, -1)
         return {"error_rate": float((predicted != self.y).mean())}
-
-
-class Logistic(_Classifier):
-    """Logistic regression, ``loss = log(1 + exp(−y x·w))``."""
-
-    name, loss = "logistic", losses.LogisticLoss()
-
-
-class HingeSVM(_Classifier):
-    """The sparse support vector machine of Niu et al. 2011, eq. 2.3, ``loss = max(1 − y x·w, 0)``."""
-
-    name, loss = "hinge", losses.HingeLoss()
 
 
 def _precision(X: Any, dtype: Any) -> np.dtype:

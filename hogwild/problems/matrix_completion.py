@@ -5,31 +5,22 @@ import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from hogwild import checks
+from hogwild.datasets.ratings import Ratings
 from hogwild.datasets.record import arrays_hash
 from hogwild.engine import contract
 from hogwild.engine.atomics import CACHE_LINE, load, prefetch
-from hogwild.engine.compiling import abstract
+from hogwild.engine.compiling import abstract, generic, inlined
 from hogwild.engine.contract import add
-from hogwild.problems import factorisation
 from hogwild.problems.base import Problem, square_sum
 from hogwild.problems.optimum import Optimum
+from hogwild.problems.solvers import factorisation
 from hogwild.problems.sparsity import Sparsity, sparsity_of_pairs
 
 _MOST = 2**31 - 1
 _CHUNK = 1_000_000  # observed entries whose factors are gathered at once
-
-
-class Ratings(NamedTuple):
-    """Observed entries and the penalty's slopes, for kernels; the weights are the rows of L, then of R."""
-
-    rows: Any
-    columns: Any
-    values: Any
-    rank: Any
-    n_rows: Any
-    penalty: Any
 
 
 class NoShrinkage(NamedTuple):
@@ -39,8 +30,19 @@ class NoShrinkage(NamedTuple):
 class DegreeShrinkage(NamedTuple):
     """The penalty's slopes over the factors."""
 
-    row_slopes: Any  # µ / |E_u|, shape (n_rows,)
-    column_slopes: Any  # µ / |E_v|, shape (n_columns,)
+    row_slopes: np.ndarray  # µ / |E_u|, shape (n_rows,)
+    column_slopes: np.ndarray  # µ / |E_v|, shape (n_columns,)
+
+
+class ObservedEntries(NamedTuple):
+    """Observed entries and the penalty's slopes, for kernels; the weights are the rows of L, then of R."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    rank: int
+    n_rows: int
+    penalty: NoShrinkage | DegreeShrinkage
 
 
 @abstract
@@ -49,68 +51,59 @@ def shrunk(penalty: Any, slope: Any, which: Any, side: Any, factor: Any) -> Any:
 
 
 @shrunk.of(NoShrinkage)
-def _(penalty, slope, which, side, factor):
+def _without_shrinkage(penalty, slope, which, side, factor):
     return slope
 
 
 @shrunk.of(DegreeShrinkage)
-def _(penalty, slope, which, side, factor):
+def _with_degree_shrinkage(penalty, slope, which, side, factor):
     slopes = penalty.row_slopes if side == 0 else penalty.column_slopes
     return slope + slopes[which] * factor
 
 
-@abstract
+@generic
 def fetch_shrinkage(penalty: Any, row: Any, column: Any) -> Any:
     """Prefetch what `shrunk` will read."""
 
 
-@fetch_shrinkage.of(NoShrinkage)
-def _(penalty, row, column):
-    pass
-
-
 @fetch_shrinkage.of(DegreeShrinkage)
-def _(penalty, row, column):
+def _fetch_degree_shrinkage(penalty, row, column):
     prefetch(penalty.row_slopes, row)
     prefetch(penalty.column_slopes, column)
 
 
-@abstract
+@inlined
 def factor_starts(problem: Any, example: Any) -> Any:
     """Return the coordinates at which the row's and the column's factors begin."""
-
-
-@factor_starts.of(Ratings)
-def _(problem, example):
     rank, rows = np.uint64(problem.rank), np.uint64(problem.n_rows)
     return problem.rows[example] * rank, (rows + problem.columns[example]) * rank
 
 
-@contract.count.of(Ratings)
-def _(problem):
+@contract.count.of(ObservedEntries)
+def _count_entries(problem):
     return problem.values.size
 
 
-@contract.support.of(Ratings)
-def _(problem, example):
+@contract.support.of(ObservedEntries)
+def _support_of_entry(problem, example):
     touched = np.uint64(2 * problem.rank)
     return example * touched, (example + np.uint64(1)) * touched
 
 
-@contract.fetch_far_ahead.of(Ratings)
-def _(problem, example):
+@contract.fetch_far_ahead.of(ObservedEntries)
+def _fetch_entry(problem, example):
     prefetch(problem.rows, example)
     prefetch(problem.columns, example)
     prefetch(problem.values, example)
 
 
-@contract.gathers.of(Ratings)
-def _(problem):
+@contract.gathers.of(ObservedEntries)
+def _entries_gather(problem):
     return True
 
 
-@contract.fetch_ahead.of(Ratings)
-def _(problem, example, weights):
+@contract.fetch_ahead.of(ObservedEntries)
+def _fetch_factors(problem, example, weights):
     line, length = np.uint64(CACHE_LINE // weights.itemsize), np.uint64(problem.rank)
     row, column = factor_starts(problem, example)
     place = np.uint64(0)
@@ -123,8 +116,8 @@ def _(problem, example, weights):
     fetch_shrinkage(problem.penalty, problem.rows[example], problem.columns[example])
 
 
-@contract.coefficient.of(Ratings)
-def _(problem, example, start, end, weights, scale, scratch):
+@contract.coefficient.of(ObservedEntries)
+def _coefficient_of_entry(problem, example, start, end, weights, scale, scratch):
     row, column = factor_starts(problem, example)
     even, odd = weights.dtype.type(0), weights.dtype.type(0)
     place, rank = np.uint64(0), np.uint64(problem.rank)
@@ -137,13 +130,8 @@ def _(problem, example, start, end, weights, scale, scratch):
     return weights.dtype.type(2) * (even + odd - problem.values[example])
 
 
-@contract.gradient_is_zero.of(Ratings)
-def _(problem, scalar):
-    return False
-
-
-@contract.write.of(Ratings)
-def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
+@contract.write.of(ObservedEntries)
+def _write_factors(problem, guard, example, start, end, scalar, rate, weights, scratch):
     row, column = factor_starts(problem, example)
     which, where = problem.rows[example], problem.columns[example]
     for place in range(np.uint64(problem.rank)):
@@ -154,21 +142,16 @@ def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
         add(guard, weights, column + place, right, -rate * column_slope)
 
 
-@contract.variables.of(Ratings)
-def _(problem, start, end):
+@contract.variables.of(ObservedEntries)
+def _variables_of_entry(problem, start, end):
     return np.uint64(0), np.uint64(2)
 
 
-@contract.variable.of(Ratings)
-def _(problem, example, place):
+@contract.variable.of(ObservedEntries)
+def _variable_of_entry(problem, example, place):
     if place == np.uint64(0):
         return np.uint64(problem.rows[example])
     return np.uint64(problem.n_rows) + np.uint64(problem.columns[example])
-
-
-@contract.is_fixed.of(Ratings)
-def _(problem, variable):
-    return False
 
 
 class MatrixCompletion(Problem):
@@ -191,20 +174,21 @@ class MatrixCompletion(Problem):
 
     name, merges = "matrix_completion", 4  # moves of a row's factors and of its columns' meet in products
     convex, precision = False, 1e-5
+    takes, error_names, held_out_errors = Ratings, ("rmse",), ("rmse",)
 
     def __init__(
         self,
-        rows: Any,
-        columns: Any,
-        values: Any,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        values: np.ndarray,
         shape: tuple[int, int],
         rank: int,
         mu: float,
-        spread: float,
+        init_scale: float,
     ) -> None:
         self.rows, self.columns, self.values = rows, columns, values
         self.n_rows, self.n_columns = shape
-        self.rank, self.mu, self.spread = rank, mu, spread
+        self.rank, self.mu, self.init_scale = rank, mu, init_scale
         self.n_examples, self.dtype = values.size, values.dtype
         self.n_variables = self.n_rows + self.n_columns
         self.n_weights = self.n_variables * rank
@@ -213,16 +197,16 @@ class MatrixCompletion(Problem):
     @classmethod
     def from_data(
         cls,
-        rows: Any,
-        columns: Any,
-        values: Any,
+        rows: npt.ArrayLike,
+        columns: npt.ArrayLike,
+        values: npt.ArrayLike,
         *,
         shape: tuple[int, int] | None = None,
         rank: int = 10,
         mu: float = 0.0,
-        spread: float | None = None,
-        true_weights: Any = None,
-        dtype: Any = np.float64,
+        init_scale: float | None = None,
+        true_weights: npt.ArrayLike | None = None,
+        dtype: npt.DTypeLike = np.float64,
     ) -> Self:
         """Check the triplets and make a problem of them.
 
@@ -235,7 +219,7 @@ class MatrixCompletion(Problem):
         rank : int, default 10
         mu : float, default 0
             µ of the penalty.
-        spread : float, optional
+        init_scale : float, optional
             Factors start uniformly within ± this. Default: such that products are of the size of the values,
             ``(rms(values) / √rank) ** ½ · √3``.
         true_weights : array_like of shape (n_weights,), optional
@@ -261,16 +245,33 @@ class MatrixCompletion(Problem):
             raise ValueError(f"shape is {sides}; rows and columns together can be at most {_MOST}")
         rank = checks.integer("rank", rank, minimum=1)
         mu = checks.real("mu", mu, "a number of at least 0")
-        if spread is None:
+        if init_scale is None:
             size = math.sqrt(float(square_sum(values.astype(np.float64))) / values.size)
-            spread = math.sqrt(3 * size / math.sqrt(rank)) or 1.0
+            init_scale = math.sqrt(3 * size / math.sqrt(rank)) or 1.0
         values = np.array(checks.vector("values", values, "(n_examples,)", values.size, precision))
-        problem = cls(rows, columns, values, sides, rank, mu, checks.positive("spread", spread))
+        init_scale = checks.positive("init_scale", init_scale)
+        problem = cls(rows, columns, values, sides, rank, mu, init_scale)
         if true_weights is not None:
             size = problem.n_weights
             given = checks.vector("true_weights", true_weights, f"({size},)", size, np.dtype(np.float64))
             problem.true_weights = given
         return problem
+
+    @classmethod
+    def from_dataset(
+        cls, data: Any, *, l2: float = 0.0, dtype: Any = np.float64, rank: int = 10, **settings: Any
+    ) -> Self:
+        """Make the problem of `Ratings`, with ``l2`` as µ; true factors are kept if they have the rank."""
+        data = cls._of_its_kind(data)
+        known = data.true_weights
+        fits = known is not None and known.size == rank * sum(data.shape)
+        settings = {"shape": data.shape, "rank": rank, "mu": l2, "dtype": dtype, **settings}
+        triplets = data.rows, data.columns, data.values
+        return cls.from_data(*triplets, true_weights=known if fits else None, **settings)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the rank."""
+        return {"rank": self.rank}
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -323,8 +324,8 @@ class MatrixCompletion(Problem):
         return {"rmse": float(np.sqrt(square_sum(residuals) / self.n_examples))}
 
     def start(self, random: np.random.Generator) -> np.ndarray:
-        """Return factors uniform within ± `spread`: zero factors have a zero gradient."""
-        return random.uniform(-self.spread, self.spread, self.n_weights).astype(self.dtype)
+        """Return factors uniform within ± `init_scale`: zero factors have a zero gradient."""
+        return random.uniform(-self.init_scale, self.init_scale, self.n_weights).astype(self.dtype)
 
     def sparsity(self) -> Sparsity:
         """Return Ω, Δ and ρ of the entries, with rows and columns as variables: Ω is 2."""
@@ -339,23 +340,23 @@ class MatrixCompletion(Problem):
         per_row = (2 * np.abs(self.values).mean(dtype=np.float64) * degrees + self.mu) / self.n_examples
         return np.repeat(per_row, self.rank)
 
-    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> Ratings:
+    def kernel_record(self, threshold: float = 0.0, order: np.ndarray | None = None) -> ObservedEntries:
         """Return the entries as kernels see them, laid out in an order if one is given."""
         arrays = self.rows, self.columns, self.values
         if order is not None:
             arrays = tuple(array[order] for array in arrays)
-        slopes = (
-            (self.mu / np.maximum(degrees, 1)).astype(self.dtype)
-            for degrees in (self.row_degrees, self.column_degrees)
-        )
         rows, columns, values = arrays
-        penalty = DegreeShrinkage(*slopes) if self.mu else NoShrinkage()
-        return Ratings(rows.view(np.uint32), columns.view(np.uint32), values, self.rank, self.n_rows, penalty)
+        penalty: NoShrinkage | DegreeShrinkage = NoShrinkage()
+        if self.mu:
+            sides = self.row_degrees, self.column_degrees
+            penalty = DegreeShrinkage(*((self.mu / np.maximum(side, 1)).astype(self.dtype) for side in sides))
+        ends = rows.view(np.uint32), columns.view(np.uint32)
+        return ObservedEntries(*ends, values, self.rank, self.n_rows, penalty)
 
     def _settings(self) -> tuple[Any, ...]:
-        return self.mu, self.rank, self.spread, self.true_weights  # the solver starts from them
+        return self.mu, self.rank, self.init_scale, self.true_weights  # the solver starts from them
 
     def _find_optimum(self, precision: float) -> Optimum:
         shape = self.n_rows, self.n_columns
         entries = factorisation.Entries(self.rows, self.columns, self.values, shape, self.rank, self.mu)
-        return factorisation.solve(entries, self.spread, self.true_weights, precision)
+        return factorisation.solve(entries, self.init_scale, self.true_weights, precision)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild.engine.atomics import CACHE_LINE, load, prefetch
-from hogwild.engine.compiling import abstract, compiled, inlined
+from hogwild.engine.compiling import abstract, compiled, generic, inlined
 from hogwild.engine.contract import (
     add,
     coefficient,
@@ -15,9 +15,7 @@ from hogwild.engine.contract import (
     exceeds_threshold,
     fetch_ahead,
     fetch_far_ahead,
-    gathers,
     gradient_is_zero,
-    is_fixed,
     support,
     variable,
     variables,
@@ -35,19 +33,29 @@ class NoPenalty(NamedTuple):
 class DegreeScaled(NamedTuple):
     """λ w_u²/d_u on each touched coordinate, d_u = examples with it (Niu et al. 2011, eq. 2.3)."""
 
-    slopes: Any  # 2 λ / d_u, shape (n_features,)
+    slopes: np.ndarray  # 2 λ / d_u, shape (n_features,)
+
+
+class EveryComponent(NamedTuple):
+    """Every component of a gradient is applied."""
+
+
+class LargeComponents(NamedTuple):
+    """Only components larger than a limit are applied: the tutorial's option, with 0.01."""
+
+    limit: np.floating[Any]
 
 
 class LinearRows(NamedTuple):
     """CSR rows with targets, a loss and a penalty, as kernels see them, indices unsigned."""
 
-    indptr: Any
-    indices: Any
-    values: Any
-    targets: Any
-    loss: Any
-    penalty: Any
-    threshold: Any
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    targets: np.ndarray
+    loss: Any  # a record of `hogwild.problems.losses`
+    penalty: NoPenalty | DegreeScaled
+    threshold: EveryComponent | LargeComponents
 
 
 def spread(rows: LinearRows, distance: int) -> LinearRows:
@@ -74,72 +82,49 @@ def penalty_slope(penalty: Any, coordinate: Any, weight: Any) -> Any:
 
 
 @penalty_slope.of(NoPenalty)
-def _(penalty, coordinate, weight):
+def _slope_of_no_penalty(penalty, coordinate, weight):
     return 0.0 * weight
 
 
 @penalty_slope.of(DegreeScaled)
-def _(penalty, coordinate, weight):
+def _slope_of_degree_scaled(penalty, coordinate, weight):
     return penalty.slopes[coordinate] * weight
 
 
-@abstract
-def charges(penalty: Any) -> Any:
+@generic
+def charges(penalty: Any) -> bool:
     """Return whether a penalty moves weights that the loss leaves alone."""
-
-
-@charges.of(NoPenalty)
-def _(penalty):
-    return False
-
-
-@charges.of(DegreeScaled)
-def _(penalty):
     return True
 
 
-class EveryComponent(NamedTuple):
-    """Every component of a gradient is applied."""
+@charges.of(NoPenalty)
+def _no_penalty_charges(penalty):
+    return False
 
 
-class LargeComponents(NamedTuple):
-    """Only components larger than a limit are applied: the tutorial's option, with 0.01."""
-
-    limit: Any
-
-
-@abstract
+@generic
 def exceeds(threshold: Any, slope: Any) -> Any:
-    """Return whether a component of the gradient is large enough to be applied."""
-
-
-@exceeds.of(EveryComponent)
-def _(threshold, slope):
+    """Return whether a component of the gradient is large enough to be applied: by default any."""
     return True
 
 
 @exceeds.of(LargeComponents)
-def _(threshold, slope):
+def _exceeds_limit(threshold, slope):
     return abs(slope) > threshold.limit
 
 
 @count.of(LinearRows)
-def _(problem):
+def _count_rows(problem):
     return problem.targets.size
 
 
 @support.of(LinearRows)
-def _(problem, example):
+def _support_of_row(problem, example):
     return np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
 
 
-@gathers.of(LinearRows)
-def _(problem):
-    return False
-
-
 @fetch_ahead.of(LinearRows)
-def _(problem, example, weights):
+def _fetch_row(problem, example, weights):
     start, end = np.uint64(problem.indptr[example]), np.uint64(problem.indptr[example + np.uint64(1)])
     entry = start
     while entry < end:
@@ -152,25 +137,25 @@ def _(problem, example, weights):
 
 
 @fetch_far_ahead.of(LinearRows)
-def _(problem, example):
+def _fetch_start_of_row(problem, example):
     prefetch(problem.indptr, example)
     prefetch(problem.targets, example)
 
 
 @coefficient.of(LinearRows)
-def _(problem, example, start, end, weights, scale, scratch):
+def _coefficient_of_row(problem, example, start, end, weights, scale, scratch):
     margin = scale * dot(problem.indices, problem.values, start, end, weights)
     return weights.dtype.type(derivative(problem.loss, margin, problem.targets[example]))
 
 
 @gradient_is_zero.of(LinearRows)
-def _(problem, scalar):
+def _gradient_of_row_is_zero(problem, scalar):
     flat, charged = slope_is_zero(problem.loss, scalar), charges(problem.penalty)
     return flat and not charged  # called on both sides of the `and`, each update counts references
 
 
 @write.of(LinearRows)
-def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
+def _write_row(problem, guard, example, start, end, scalar, rate, weights, scratch):
     entry = end
     while entry > start:  # backwards: what was read last is still at hand
         entry -= np.uint64(1)
@@ -182,37 +167,32 @@ def _(problem, guard, example, start, end, scalar, rate, weights, scratch):
 
 
 @exceeds_threshold.of(LinearRows)
-def _(problem, slope):
+def _component_of_row_exceeds_threshold(problem, slope):
     return exceeds(problem.threshold, slope)
 
 
 @variables.of(LinearRows)
-def _(problem, start, end):
+def _variables_of_row(problem, start, end):
     return start, end
 
 
 @variable.of(LinearRows)
-def _(problem, example, place):
+def _variable_of_row(problem, example, place):
     return problem.indices[place]
 
 
-@is_fixed.of(LinearRows)
-def _(problem, variable):
-    return False
-
-
 @coordinate.of(LinearRows)
-def _(problem, entry):
+def _coordinate_of_row(problem, entry):
     return problem.indices[entry]
 
 
 @component.of(LinearRows)
-def _(problem, entry, scalar, weight):
+def _component_of_row(problem, entry, scalar, weight):
     return scalar * problem.values[entry] + penalty_slope(problem.penalty, problem.indices[entry], weight)
 
 
 @inlined
-def dot(indices: Any, values: Any, start: Any, end: Any, weights: Any) -> Any:
+def dot(indices: np.ndarray, values: np.ndarray, start: Any, end: Any, weights: np.ndarray) -> Any:
     """Return x·w of a row in four partial sums: as fast as fastmath, and the same bits everywhere."""
     zero = weights.dtype.type(0)
     first, second, third, fourth = zero, zero, zero, zero
@@ -231,7 +211,9 @@ def dot(indices: Any, values: Any, start: Any, end: Any, weights: Any) -> Any:
 
 
 @compiled
-def add_squares(starts: Any, indices: Any, values: Any, run: int, step: int, sums: Any) -> int:
+def add_squares(
+    starts: np.ndarray, indices: np.ndarray, values: np.ndarray, run: int, step: int, sums: np.ndarray
+) -> int:
     """Add up the squares of each feature's values, of the first ``run`` of ``step`` rows; count those."""
     looked_at = 0
     for first in range(0, starts.size - 1, step):

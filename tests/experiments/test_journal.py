@@ -3,8 +3,11 @@
 import csv
 import errno
 import os
-import subprocess
-import sys
+import resource
+import signal
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from experiments.measure import journal
 from experiments.measure.journal import JournalError
+from tests.experiments import children
 
 ROW = {
     "trial": "a",
@@ -25,7 +29,6 @@ HISTORY = [
     (0.0, 0, 0.0, 0.0, 0.0, 1.0, float("inf"), None, None),
     (1.0, 10, 0.5, 0.1, 0.6, 0.25, 0.01, None, None),
 ]
-ROOT = Path(__file__).parents[2]
 
 
 def record(directory: Path, *keys: str, **columns: object) -> bytes:
@@ -164,29 +167,31 @@ def test_a_line_of_which_the_disk_took_a_part_is_taken_back(
     assert (tmp_path / journal.JOURNAL).read_bytes() == before
 
 
-FILLED = """
-import resource, signal, sys
-from pathlib import Path
-from experiments.measure import journal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-directory = Path(sys.argv[1])
-room = (directory / journal.JOURNAL).stat().st_size + 100
-resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-for act, rest in ((journal.append, ({"trial": "z" * 300}, [])), (journal.write_tables, ())):
-    try:
-        act(directory, *rest)
-    except journal.JournalError as error:
-        print(error)
-"""
+def fill(directory: Path, said: Connection) -> None:
+    """Write where the system takes 100 bytes more, and send what is said of it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    room = (directory / journal.JOURNAL).stat().st_size + 100
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    for act in (
+        lambda: journal.append(directory, {"trial": "z" * 300}, []),
+        lambda: journal.write_tables(directory),
+    ):
+        try:
+            act()
+        except JournalError as error:
+            said.send(str(error))
 
 
 def test_a_limit_of_the_system_leaves_journal_and_tables_whole(tmp_path: Path) -> None:
     before = record(tmp_path, "a")
     journal.write_tables(tmp_path)
     old = (tmp_path / "trials.csv").read_bytes()
-    command = [sys.executable, "-c", FILLED, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    first, second = done.stdout.splitlines()
+    heard, said = children.CONTEXT.Pipe(duplex=False)
+    process = children.started(fill, tmp_path, said)
+    said.close()
+    first, second = heard.recv(), heard.recv()
+    process.join()
+    assert process.exitcode == 0
     assert "journal.jsonl: the disk took only part of a line" in first
     assert "trials.csv: File too large" in second
     assert "free some disk space" in second
@@ -233,28 +238,22 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
             act()
 
 
-OWNER = """
-import sys, time
-from pathlib import Path
-from experiments.measure import journal
-with journal.owned(Path(sys.argv[1])):
-    print("mine", flush=True)
-    time.sleep(600)
-"""
+def own(directory: Path, ready: Event) -> None:
+    with journal.owned(directory):
+        ready.set()
+        time.sleep(600)
 
 
 def test_a_folder_has_one_owner_and_a_killed_one_does_not_block(tmp_path: Path) -> None:
-    directory = tmp_path / "new" / "run"
-    command = [sys.executable, "-c", OWNER, str(directory)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"mine\n"
-            message = f"{directory}: process {process.pid} since .* works in it; wait .* another --out"
-            with pytest.raises(JournalError, match=message), journal.owned(directory):
-                pass
-        finally:
-            process.kill()
+    directory, ready = tmp_path / "new" / "run", children.CONTEXT.Event()
+    process = children.started(own, directory, ready)
+    try:
+        assert ready.wait(60)
+        message = f"{directory}: process {process.pid} since .* works in it; wait .* another --out"
+        with pytest.raises(JournalError, match=message), journal.owned(directory):
+            pass
+    finally:
+        children.killed(process)
     with journal.owned(directory), pytest.raises(JournalError, match=f"process {os.getpid()} "):
         journal.owned(directory).__enter__()
     with journal.owned(directory):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import multiprocessing
 import random
 import signal
 import time
@@ -18,6 +17,7 @@ from experiments.design.plan import Trial
 from experiments.judge import verify
 from experiments.measure import environment, journal, machine, records, runner
 from experiments.measure.outcome import Outcome
+from tests.experiments import children
 from tests.experiments.trials import TRIAL
 
 KILLS = 20
@@ -55,14 +55,9 @@ def _fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def killed_after(seconds: float, directory: Path) -> int | None:
     """Start a run in a process of its own, kill it, and return its exit status."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded")  # the child does not use the others
-        process = multiprocessing.get_context("fork").Process(target=run, args=(directory,))
-        process.start()
+    process = children.started(run, directory)
     process.join(seconds)
-    process.kill()
-    process.join()
-    return process.exitcode
+    return children.killed(process)
 
 
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_peer_finds_the_optimum_of_our_objective(
 def factors_twin(problem: Any, seed: int) -> np.ndarray:
     """SGD on our objective, by rows, from normal factors of the variance that ours start with."""
     random, size = np.random.RandomState(seed), (problem.n_rows, problem.n_columns)
-    left, right = (random.normal(0.0, problem.spread / 3**0.5, (side, problem.rank)) for side in size)
+    left, right = (random.normal(0.0, problem.init_scale / 3**0.5, (side, problem.rank)) for side in size)
     for _ in range(EPOCHS):
         for entry in np.argsort(problem.rows, kind="stable"):
             u, v = problem.rows[entry], problem.columns[entry]

@@ -4,11 +4,9 @@ import csv
 import errno
 import io
 import json
-import multiprocessing
 import os
 import signal
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from experiments.design.plan import Trial
 from experiments.measure import environment, journal, machine, records, runner
 from experiments.measure.outcome import Impossible, Outcome
 from experiments.measure.runner import RunError
+from tests.experiments import children
 from tests.experiments.trials import TRIAL
 
 TRIALS = [replace(TRIAL, replicate=number) for number in range(4)]
@@ -278,8 +277,7 @@ def test_progress_is_a_few_plain_lines_where_there_is_no_terminal(tmp_path: Path
 def test_a_kill_costs_the_trial_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "TABLES_SHARE", 1e9)
     monkeypatch.setattr(environment, "environment", lambda *_: {"preset": "smoke", "fingerprint": "0123"})
-    context = multiprocessing.get_context("fork")
-    in_flight = context.Event()
+    in_flight = children.CONTEXT.Event()
 
     def execute(trial: Trial) -> Outcome:
         if trial.replicate == 2:
@@ -290,14 +288,9 @@ def test_a_kill_costs_the_trial_in_flight(tmp_path: Path, monkeypatch: pytest.Mo
     def run() -> None:
         runner.run(TRIALS, tmp_path / "run", preset="smoke", execute=execute)
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded")  # the child does not use the others
-        process = context.Process(target=run)
-        process.start()
+    process = children.started(run)
     assert in_flight.wait(60)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert children.killed(process) == -signal.SIGKILL
     assert [row["replicate"] for row in rows(tmp_path / "run")] == ["0", "1"]
     done: list[int] = []
     runner.run(
@@ -314,7 +307,7 @@ def test_tables_are_written_again_only_after_another_trial(
 ) -> None:
     written: list[Path] = []
     monkeypatch.setattr(journal, "write_tables", written.append)
-    kept = records.Records(tmp_path, [], Console(file=io.StringIO()))
+    kept = records.Records(tmp_path, [], "0123", Console(file=io.StringIO()))
     kept.write()
     kept.write()
     assert len(written) == 1

@@ -71,6 +71,7 @@ def test_a_preset_changes_only_its_keys(tmp_path: Path) -> None:
         ('"2*cores"', '"all"', ["small.run.workers[1]", "'all'", "'2*cores'"]),
         ('"2*cores"', '"0..cores"', ["small.run.workers[1]", "'0..cores'"]),
         ("workers = [1,", "workers = [0,", ["small.run.workers[0]", "0 is no number of workers"]),
+        ('rule = "exp', 'rule = "xexp', ["small.run.step_size[1].rule", "unknown rule", "inverse_time"]),
         ("factor = 0.9", "decay = 0.9", ["small.run.step_size[1]", "initial and factor"]),
         ("[0.1, {rule", "[-0.1, {rule", ["small.run.step_size[0].initial[0]", "greater than 0", "-0.1"]),
         ('question = "Does it load at all?"', "", ["question", "required"]),

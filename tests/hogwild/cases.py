@@ -16,8 +16,9 @@ def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):
 
 
 def problem(name="least_squares", l2=0.0, dtype=np.float64, **shape):
-    X, y, weights = arrays(labels=name != "least_squares", **shape)
-    return LINEAR_PROBLEMS[name].from_data(sp.csr_array(X), y, l2=l2, true_weights=weights, dtype=dtype)
+    kind = LINEAR_PROBLEMS[name]
+    X, y, weights = arrays(labels=kind.task == "classification", **shape)
+    return kind.from_data(sp.csr_array(X), y, l2=l2, true_weights=weights, dtype=dtype)
 
 
 def completion(rows=20, columns=15, entries=200, rank=2, mu=0.0, noise=0.0, dtype=np.float64):

@@ -28,7 +28,8 @@ def sparse_problem(name: str, popularity: str, l2: float, examples: int = 2000, 
     rows = np.repeat(np.arange(examples), 12)
     X = sp.csr_array((values.ravel(), (rows, columns.ravel())), shape=(examples, features))
     y = X @ random.normal(size=features) + 0.3 * random.normal(size=examples)
-    case = LINEAR_PROBLEMS[name].from_data(X, y if name == "least_squares" else np.sign(y), l2=l2)
+    kind = LINEAR_PROBLEMS[name]
+    case = kind.from_data(X, np.sign(y) if kind.task == "classification" else y, l2=l2)
     case.solve()
     return case
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import entr, expit
+from scipy.optimize import minimize_scalar
 
 import hogwild
 from hogwild import optimise
@@ -19,6 +18,7 @@ from hogwild.sharing import replicas
 from hogwild.sharing.replicas import AsMade
 from tests.hogwild.cases import completion, problem
 from tests.hogwild.lockstep import lockstep, sparse_problem
+from tests.hogwild.losses import BOUNDED, FACTS
 from tests.hogwild.test_kernels import order_of
 
 BACKENDS = [
@@ -37,29 +37,6 @@ LOSSLESS = [
 step = compiled(lambda loss, *rest: dual.dual_step(loss, *rest))
 
 
-def gain(name: str, alpha: Any, target: float) -> Any:
-    """Minus the conjugate of the loss at minus alpha, from the definition of each."""
-    if name == "least_squares":
-        return alpha * target - alpha**2 / 4
-    share = alpha * target
-    return entr(share) + entr(1 - share) if name == "logistic" else share
-
-
-def step_twin(name: str, alpha: float, margin: float, target: float, curvature: float) -> float:
-    """The slow, obvious step."""
-    if name == "least_squares":  # where the slope of a parabola is zero
-        return (target - margin + curvature * alpha) / (0.5 + curvature)
-    low, high = sorted((0.0, target))
-    if name == "hinge":
-        return float(np.clip(alpha + (target - margin) / curvature, low, high))
-
-    def slope(z: float) -> float:  # in the margin's terms: in those of alpha it is infinite at both ends
-        return z - target * margin - curvature * (expit(-z) - target * alpha)
-
-    wide = abs(margin) + curvature + 1
-    return target * float(expit(-brentq(slope, -wide, wide, xtol=1e-15, rtol=1e-15)))
-
-
 signs = st.sampled_from([-1.0, 1.0])
 margins = st.floats(-30, 30)
 curvatures = st.floats(-3, 3).map(lambda power: 10.0**power)
@@ -68,16 +45,16 @@ curvatures = st.floats(-3, 3).map(lambda power: 10.0**power)
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @given(share=st.floats(0, 1), margin=margins, target=signs, curvature=curvatures)
 def test_a_step_maximises_the_dual_along_its_variable(name, share, margin, target, curvature):
-    alpha = share * target
+    facts = FACTS[name]
+    low, high = np.clip(facts.duals(target), -100.0, 100.0)
+    alpha = low + share * (high - low)
     found = step(LINEAR_PROBLEMS[name].loss, alpha, margin, target, curvature)
-    assert found == pytest.approx(step_twin(name, alpha, margin, target, curvature), rel=1e-8, abs=1e-10)
-    reach = 100.0 if name == "least_squares" else 0.0
-    low, high = sorted((-reach * target, max(reach, 1.0) * target))
+    assert found == pytest.approx(facts.dual_step(alpha, margin, target, curvature), rel=1e-8, abs=1e-10)
     assert low <= found <= high
 
     def loss(other: float) -> float:
         moved = other - alpha
-        return -float(gain(name, other, target)) + moved * margin + moved**2 * curvature / 2
+        return -float(facts.gain(other, target)) + moved * margin + moved**2 * curvature / 2
 
     best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-12})
     assert loss(found) <= best.fun + 1e-9 * (1 + abs(best.fun))
@@ -85,9 +62,10 @@ def test_a_step_maximises_the_dual_along_its_variable(name, share, margin, targe
 
 @given(margin=st.floats(-1e4, 1e4), curvature=st.floats(-16, 12).map(lambda power: 10.0**power), target=signs)
 def test_no_margin_and_no_curvature_is_too_much(margin, curvature, target):
-    for name in ("logistic", "hinge"):
-        for alpha in (0.0, target):
-            assert 0 <= target * step(LINEAR_PROBLEMS[name].loss, alpha, margin, target, curvature) <= 1
+    for name in BOUNDED:
+        low, high = FACTS[name].duals(target)
+        for alpha in (low, high):
+            assert low <= step(LINEAR_PROBLEMS[name].loss, alpha, margin, target, curvature) <= high
 
 
 def kept_record(monkeypatch: pytest.MonkeyPatch) -> list[dual.DualRows]:
@@ -110,7 +88,7 @@ def test_serial_equals_the_twin(name, sampling):
     for epoch in range(3):
         for i in order_of(sampling, case.n_examples, 5, epoch):
             curvature = max(X[i] @ X[i] / (2 * 0.7), 1e-16)
-            new = step_twin(name, alphas[i], X[i] @ weights, case.y[i], curvature)
+            new = FACTS[name].dual_step(alphas[i], X[i] @ weights, case.y[i], curvature)
             weights += (new - alphas[i]) * X[i] / (2 * 0.7)
             alphas[i] = new
     result = hogwild.minimize(case, method="sdca", sampling=sampling, epochs=3, seed=5)
@@ -134,8 +112,8 @@ def test_the_duality_gap_certifies_eight_digits(monkeypatch, name, sampling):
     case = problem(name, l2=30.0, examples=400, features=60, density=0.1)
     case.solve()
     result = hogwild.minimize(case, method="sdca", sampling=sampling, epochs=30)
-    alphas, rows = records[0].duals, records[0].rows
-    lower = gain(name, alphas, rows.targets).mean() - 30 / 400 * result.weights @ result.weights
+    alphas, targets = records[0].duals, records[0].targets
+    lower = FACTS[name].gain(alphas, targets).mean() - 30 / 400 * result.weights @ result.weights
     assert -1e-12 < result.objective - lower < 1e-8 * case.objective_at_zero
     assert result.suboptimality < 1e-8
 
@@ -149,8 +127,8 @@ def test_without_lost_writes_the_weights_stay_those_of_the_duals(monkeypatch, ba
     (record,) = records
     expected = case.X.T @ record.duals / (2 * 2.0)
     np.testing.assert_allclose(result.weights, expected, rtol=1e-9, atol=1e-11)
-    if name != "least_squares":
-        assert ((record.duals * case.y >= 0) & (record.duals * case.y <= 1)).all()
+    low, high = np.array([FACTS[name].duals(target) for target in case.y]).T
+    assert ((low <= record.duals) & (record.duals <= high)).all()
 
 
 @functools.cache
@@ -239,8 +217,9 @@ def test_moves_are_multiplied_by_up_to_the_number_of_workers(
     assert (factors <= workers).all()
 
 
-@pytest.mark.parametrize(("name", "curvature"), [("least_squares", 0.5), ("logistic", 4.0), ("hinge", 0.0)])
-def test_how_fast_coordinates_settle(name: str, curvature: float) -> None:
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+def test_how_fast_coordinates_settle(name: str) -> None:
+    curvature = FACTS[name].least_dual_curvature
     case = problem(name, l2=3.0, features=4)
     X = case.X.toarray()[(case.X.toarray() != 0).any(axis=1)]
     weights = 1 / ((X**2).sum(axis=1) + 2 * 3.0 * curvature / 2)

@@ -12,7 +12,8 @@ import hogwild
 from hogwild.arguments import derived_seed
 from hogwild.engine.sampling import FreshPermutation, epoch_key, examples_at
 from hogwild.problems import GraphCut
-from hogwild.problems.graph_cuts import _linear_program, simplex_threshold
+from hogwild.problems.graph_cuts import simplex_threshold
+from hogwild.problems.solvers.cuts import linear_program
 from tests.hogwild.cases import grid_cut
 from tests.hogwild.twins import cut_twin, simplex_twin
 
@@ -21,13 +22,13 @@ _NUMBERS = st.floats(-3, 3, allow_nan=False, width=32)
 
 @given(vector=arrays(np.float64, st.integers(2, 40), elements=_NUMBERS | st.sampled_from([0.0, 0.25, 1.0])))
 def test_the_projection_equals_its_twin(vector):
-    room = np.concatenate([[9.0], vector, [9.0]])
-    threshold = simplex_threshold(room, np.uint64(1), np.uint64(vector.size))
+    scratch = np.concatenate([[9.0], vector, [9.0]])
+    threshold = simplex_threshold(scratch, np.uint64(1), np.uint64(vector.size))
     found = np.maximum(vector - threshold, 0)
     np.testing.assert_allclose(found, simplex_twin(vector), atol=1e-9)
     assert found.sum() == pytest.approx(1)
-    assert sorted(room[1:-1]) == sorted(vector)
-    assert room[0] == room[-1] == 9
+    assert sorted(scratch[1:-1]) == sorted(vector)
+    assert scratch[0] == scratch[-1] == 9
 
 
 @pytest.mark.parametrize("labels", [2, 3, 7])
@@ -46,7 +47,7 @@ def test_serial_equals_the_twin(labels):
 def test_maximum_flow_and_linear_program_agree_and_certify():
     case = grid_cut(side=4)
     optimum = case.solve()
-    lower, weights = _linear_program(case)
+    lower, weights = linear_program(case)
     assert optimum.solver == "maximum flow"
     assert optimum.value == pytest.approx(0, abs=1e-12)
     assert lower == pytest.approx(optimum.objective, abs=1e-9)
@@ -64,7 +65,7 @@ def test_capacities_of_any_kind_are_cut_by_a_flow_of_whole_numbers(unit):
     case = GraphCut.from_data(*ends, np.append(capacities, capacities[:5]), terminals=whole.terminals)
     optimum = case.solve()
     assert (optimum.solver, case.certified) == ("maximum flow", True)
-    lower, weights = _linear_program(case)
+    lower, weights = linear_program(case)
     assert lower <= optimum.objective * (1 + 1e-9)
     assert optimum.objective == pytest.approx(case.objective(weights), rel=1e-6)
     assert optimum.objective - optimum.value <= case.objective(weights) * (1 + 1e-9)

@@ -123,7 +123,7 @@ def test_true_weights_give_weight_errors_and_float32_stays():
         ({"shape": 3}, TypeError, "shape is 3"),
         ({"rank": 0}, ValueError, "rank is 0"),
         ({"mu": -1.0}, ValueError, "mu is -1.0"),
-        ({"spread": 0.0}, ValueError, "spread is 0.0"),
+        ({"init_scale": 0.0}, ValueError, "init_scale is 0.0"),
         ({"true_weights": [1.0]}, ValueError, "true_weights has shape"),
         ({"dtype": int}, ValueError, "dtype is"),
     ],

@@ -1,18 +1,114 @@
 """Objectives, optima with certificates, sparsity statistics, and what bad input is told."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hogwild import problems
+from hogwild import datasets
 from hogwild.datasets import rows as rows_module
 from hogwild.datasets.rows import looked_through
-from hogwild.problems import LINEAR_PROBLEMS, HingeSVM, LeastSquares, Logistic, sparsity
+from hogwild.problems import (
+    LINEAR_PROBLEMS,
+    PROBLEMS,
+    HingeSVM,
+    LeastSquares,
+    Logistic,
+    linear,
+    losses,
+    sparsity,
+)
 from hogwild.problems.optimum import UncertifiedOptimum
 from tests.hogwild.cases import arrays, problem
+from tests.hogwild.losses import FACTS
 from tests.hogwild.twins import objective_twin, sparsity_twin
+
+
+def test_every_loss_has_its_facts():
+    assert set(FACTS) == set(LINEAR_PROBLEMS)
+
+
+@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+def test_a_loss_is_as_curved_as_the_facts_say(name):
+    loss, facts = LINEAR_PROBLEMS[name].loss, FACTS[name]
+    assert losses.mean_curvature(loss) == pytest.approx(facts.mean_curvature)
+    assert losses.least_dual_curvature(loss) == facts.least_dual_curvature
+
+
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.smooth])
+@given(margin=st.floats(-20, 20), target=st.sampled_from([-1.0, 1.0]))
+def test_a_smooth_loss_has_the_conjugate_and_the_curvature_of_its_slopes(name, margin, target):
+    """Fenchel and Young: φ(z) + φ*(φ'(z)) = z φ'(z)."""
+    loss, facts = LINEAR_PROBLEMS[name].loss, FACTS[name]
+    margins, targets = np.array([margin]), np.array([target])
+    slopes = losses.derivative(loss, margins, targets)
+    conjugates = -losses.negative_conjugate(loss, slopes, targets)
+    assert losses.value(loss, margins, targets) + conjugates == pytest.approx(margin * slopes, abs=1e-9)
+    before, here, after = (facts.slope(margin + move, target) for move in (-1e-5, 0.0, 1e-5))
+    if abs(before + after - 2 * here) < 1e-8:  # not at a kink of the slope
+        curvature = (after - before) / 2e-5
+        assert losses.second_derivative(loss, margins, targets) == pytest.approx(curvature, abs=1e-5)
+    low, high = facts.duals(target)
+    for slope in (slopes, np.array([1e3]), np.array([-1e3])):
+        assert losses.nearest_dual(loss, slope, targets) == np.clip(slope, -high, -low)
+
+
+class StretchedLoss(NamedTuple):
+    """``(margin - target)**2 / width**2``."""
+
+    width: float = 1.0
+
+
+class Stretched(linear.Regression):
+    name, loss = "stretched", StretchedLoss()
+
+
+@losses.value.of(StretchedLoss)
+def value_of_stretched(loss: Any, margin: Any, target: Any) -> Any:
+    return ((margin - target) / loss.width) ** 2
+
+
+def test_the_settings_of_a_loss_are_arguments_and_tell_optima_apart():
+    X, y = np.eye(2), [1.0, 2.0]
+    narrow, wide = Stretched.from_data(X, y), Stretched.from_data(X, y, l2=0.5, width=2.0)
+    assert (narrow.objective_at_zero, wide.objective_at_zero) == (2.5, 2.5 / 4)
+    assert (narrow._settings(), wide._settings()) == ((0.0, 1.0), (0.5, 2.0))
+    assert "l2=0.5, width=2.0, dtype" in repr(wide)
+    assert wide.kernel_record().loss == StretchedLoss(2.0)
+    with pytest.raises(ValueError, match=r"^width is 0; it must be a positive number"):
+        Stretched.from_data(X, y, width=0)
+    with pytest.raises(TypeError, match=r"^delta is no setting of StretchedLoss; its settings: width"):
+        Stretched.from_data(X, y, delta=1.0)
+    with pytest.raises(TypeError, match=r"^width is no setting of LogisticLoss; its settings: none"):
+        Logistic.from_data(X, [1, -1], width=1.0)
+
+
+def test_what_a_loss_lacks_is_said_by_name():
+    case = Stretched.from_data(np.eye(2), [1.0, 2.0])
+    with pytest.raises(TypeError, match="`derivative` has no body for StretchedLoss"):
+        case.curvature()
+    with pytest.raises(TypeError, match="`derivative` has no body for StretchedLoss"):
+        case._find_optimum(1e-7)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_is_made_of_the_data_that_it_takes(name):
+    kind = PROBLEMS[name]
+    makers = {
+        datasets.Dataset: lambda: datasets.synthetic(30, 8, density=0.5, task="classification"),
+        datasets.Ratings: lambda: datasets.low_rank(8, 9, 40, rank=2),
+        datasets.Graph: lambda: datasets.entity_graph(3, 20),
+    }
+    case = kind.from_dataset(makers.pop(kind.takes)(), dtype=np.float32)
+    assert case.dtype == np.float32
+    assert set(case.errors(case.start(np.random.default_rng(0)))) == set(kind.error_names)
+    assert set(kind.held_out_errors) <= set(kind.error_names)
+    for other in makers.values():
+        with pytest.raises(TypeError, match=f"^data is a .*; {name} takes a {kind.takes.__name__}"):
+            kind.from_dataset(other())
 
 
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
@@ -194,8 +290,8 @@ def test_entries_are_looked_through_as_numpy_does(indices, values, wide):
 
 def test_curvature_is_the_mean_square_of_runs_of_rows(monkeypatch):
     X, y, _ = arrays()
-    monkeypatch.setattr(problems, "RUN", 3)
-    monkeypatch.setattr(problems, "CURVED_EXAMPLES", 10)
+    monkeypatch.setattr(linear, "RUN", 3)
+    monkeypatch.setattr(linear, "CURVED_EXAMPLES", 10)
     step = 3 * -(-X.shape[0] // 10)
     chosen = np.arange(X.shape[0]) % step < 3
     expected = 2 * (X[chosen] ** 2).mean(axis=0) + 2 * 0.5 / X.shape[0]

@@ -14,7 +14,6 @@ from hogwild.engine.compiling import config
 from hogwild.engine.loops import Batches, Singles
 from hogwild.engine.steps import Constant
 from hogwild.problems.base import Problem
-from hogwild.problems.losses import HingeLoss, LogisticLoss, SquaredLoss, mean_curvature
 from hogwild.problems.matrix_completion import MatrixCompletion
 from hogwild.sharing import replicas
 from hogwild.sharing.guards import LINE, combined, laid_out, placed, renew, retire
@@ -99,13 +98,6 @@ def test_the_curvature_of_least_squares_is_the_diagonal_of_its_hessian() -> None
     hessian = 2 * np.square(made.X.toarray()).mean(axis=0)
     assert made.curvature().tolist() == pytest.approx(hessian.tolist())
     assert problem(l2=60.0).curvature().tolist() == pytest.approx((hessian + 1).tolist())  # 120 examples
-
-
-@pytest.mark.parametrize(
-    ("loss", "expected"), [(SquaredLoss(), 2.0), (LogisticLoss(), math.tanh(1.0) / 4), (HingeLoss(), 0.5)]
-)
-def test_the_mean_curvature_of_a_loss(loss: Any, expected: float) -> None:
-    assert mean_curvature(loss) == pytest.approx(expected)
 
 
 def test_a_factor_has_the_share_of_updates_that_its_row_or_column_has() -> None:

@@ -4,6 +4,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from tests.hogwild.losses import FACTS
+
 
 def permutation_twin(count, key):
     """The order of an epoch, with Python integers."""
@@ -33,19 +35,7 @@ def permutation_twin(count, key):
 
 
 def slope_twin(name, margin, target):
-    if name == "least_squares":
-        return 2 * (margin - target)
-    if name == "logistic":
-        return -target / (1 + np.exp(target * margin))
-    return -target if target * margin < 1 else 0.0
-
-
-def loss_twin(name, margin, target):
-    if name == "least_squares":
-        return (margin - target) ** 2
-    if name == "logistic":
-        return np.log1p(np.exp(-target * margin))
-    return max(1 - target * margin, 0.0)
+    return FACTS[name].slope(margin, target)
 
 
 def epoch_twin(name, X, y, l2, weights, order, rates, batch_size=1, threshold=0.0):
@@ -71,7 +61,7 @@ def objective_twin(name, X, y, l2, weights):
     for row, target in zip(X, y, strict=True):
         support = row != 0
         total += (
-            loss_twin(name, row @ weights, target) + l2 * (weights[support] ** 2 / degrees[support]).sum()
+            FACTS[name].value(row @ weights, target) + l2 * (weights[support] ** 2 / degrees[support]).sum()
         )
     return total / len(y)
 

@@ -7,46 +7,32 @@ import numpy as np
 
 from hogwild.engine.compiling import compiled
 from hogwild.engine.sampling import mix
-from hogwild.problems.losses import HingeLoss, values
-from hogwild.problems.newton import MOST_DENSE, Work, system
+from hogwild.problems.solvers.newton import MOST_DENSE, Apply, Bounds, Work, system
 
 _PASSES = 500  # entries' visits that coordinate descent has where columns are few
 _SHARE = 0.75  # of the work, where they are many
-_FIRST_SPREAD = 0.1  # of projected gradients, where coordinate descent looks at the gap for the first time
+_FIRST_RANGE = 0.1  # of projected gradients, where coordinate descent looks at the gap for the first time
 _BACK = 0.995  # of the way to the bounds that an interior point goes
 _MOST_STEPS = 300  # of interior points: some tens are usual
 _CALL = 1_000  # visits that a pass over hardly any data counts as
 _SHORT = 1e-6  # a step of this share of a Newton step does not come from the bounds, but from rounding
 
 
-class Pair(NamedTuple):
-    """The best weights and the best dual variables so far."""
-
-    upper: float
-    weights: np.ndarray
-    lower: float
-
-    @property
-    def gap(self) -> float:
-        """By how much the objective at the weights exceeds the minimum, at most."""
-        return self.upper - self.lower
-
-
 @compiled
 def _descend(
-    indptr: Any,
-    indices: Any,
-    data: Any,
-    y: Any,
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    y: np.ndarray,
     l2: float,
-    squares: Any,
-    dual: Any,
-    weights: Any,
-    active: Any,
+    squares: np.ndarray,
+    dual: np.ndarray,
+    weights: np.ndarray,
+    active: np.ndarray,
     count: int,
-    limits: Any,
-    seed: Any,
-) -> Any:
+    limits: np.ndarray,
+    seed: np.uint64,
+) -> tuple[int, float, float, int]:
     """Pass once over the active examples, shrinking them (Hsieh et al. 2008, Algorithm 3).
 
     Returns how many stay active, the largest and the smallest projected gradient, and the visits.
@@ -96,7 +82,7 @@ class Hinge:
     def __init__(self, X: Any, y: np.ndarray, l2: float) -> None:
         self.X, self.y, self.l2 = X, y, l2
         zeros = np.zeros(X.shape[1])
-        self.best = Pair(float(y.size), zeros, 0.0)
+        self.best = Bounds(float(y.size), zeros, 0.0)
 
     def see(self, weights: np.ndarray, dual: np.ndarray) -> float:
         """Keep what is better than before, of the weights and those of the dual; return the gap."""
@@ -112,15 +98,16 @@ class Hinge:
 
     def objective(self, weights: np.ndarray) -> float:
         """Return the objective."""
-        return float(values(HingeLoss(), self.X @ weights, self.y).sum() + self.l2 * (weights @ weights))
+        losses = np.maximum(1.0 - self.y * (self.X @ weights), 0.0)
+        return float(losses.sum() + self.l2 * (weights @ weights))
 
     def enough(self, tolerance: float) -> bool:
         """Return whether the gap is within a share of what lies between 0 and the minimum."""
         return self.best.gap <= tolerance * (self.y.size - self.best.lower)
 
 
-def solve(X: Any, y: np.ndarray, l2: float, tolerance: float, work: Work) -> tuple[Pair, str]:
-    """Return the best pair found, of sums over the examples, and the name of what found it."""
+def solve(X: Any, y: np.ndarray, l2: float, tolerance: float, work: Work) -> tuple[Bounds, str]:
+    """Return the best bounds found, of sums over the examples, and the name of what found them."""
     hinge = Hinge(X, y, l2)
     _coordinate_descent(hinge, tolerance, work)
     if hinge.enough(tolerance):
@@ -138,7 +125,7 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
     count, limits = active.size, np.array([math.inf, -math.inf])
     # few columns have a system that is factored, and interior points are sure of it
     most = min(_PASSES * X.nnz, work.left) if X.shape[1] <= MOST_DENSE else _SHARE * work.left
-    own, spread, seed = Work(most), _FIRST_SPREAD, np.uint64(0)
+    own, narrow, seed = Work(most), _FIRST_RANGE, np.uint64(0)
     while own.left > 0 and active.size:
         seed += np.uint64(X.shape[0])
         arrays = X.indptr, X.indices, X.data, y
@@ -146,7 +133,7 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
             *arrays, hinge.l2, squares, dual, weights, active, count, limits, seed
         )
         own.spend(2 * visits + y.size + _CALL)
-        if largest - smallest > spread:
+        if largest - smallest > narrow:
             limits[:] = (largest if largest > 0 else math.inf), (smallest if smallest < 0 else -math.inf)
             continue
         if count == active.size:
@@ -154,24 +141,24 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
             hinge.see(weights, dual)
             if hinge.enough(tolerance):
                 break
-            spread /= 4
+            narrow /= 4
         count, limits[:] = active.size, (math.inf, -math.inf)
     work.spend(most - own.left)
     hinge.see(weights, dual)
 
 
 class _Interior(NamedTuple):
-    """Dual variables in (0, 1), the room that they have left, and the multipliers of both bounds."""
+    """Dual variables in (0, 1), their slack to 1, and the multipliers of both bounds."""
 
     dual: np.ndarray
-    room: np.ndarray
+    slack: np.ndarray
     below: np.ndarray
     above: np.ndarray
 
     @property
     def centre(self) -> float:
         """The mean product of a distance to a bound and its multiplier: 0 at the optimum."""
-        return float(self.dual @ self.below + self.room @ self.above) / (2 * self.dual.size)
+        return float(self.dual @ self.below + self.slack @ self.above) / (2 * self.dual.size)
 
     def longest(self, change: "_Interior") -> float:
         """Return the longest step that keeps all above 0."""
@@ -183,15 +170,15 @@ class _Interior(NamedTuple):
         return _Interior(*(values + length * moves for values, moves in zip(self, change, strict=True)))
 
     def newton(
-        self, rows: Any, weights: np.ndarray, l2: float, solve: Any, low: Any, high: Any
+        self, rows: Any, weights: np.ndarray, l2: float, solve: Apply, low: Any, high: Any
     ) -> tuple["_Interior", np.ndarray]:
-        """Return the step, and the weights', to where ``dual·below`` and ``room·above`` are these."""
-        inverse = 1 / (self.below / self.dual + self.above / self.room)
-        right = low / self.dual - high / self.room - (rows @ weights - 1)
+        """Return the step, and the weights', to where ``dual·below`` and ``slack·above`` are these."""
+        inverse = 1 / (self.below / self.dual + self.above / self.slack)
+        right = low / self.dual - high / self.slack - (rows @ weights - 1)
         move = solve(rows.T @ (inverse * right + self.dual) - 2 * l2 * weights)
         change = inverse * (right - rows @ move)
         below = (low - self.below * change) / self.dual - self.below
-        above = (high + self.above * change) / self.room - self.above
+        above = (high + self.above * change) / self.slack - self.above
         return _Interior(change, -change, below, above), move
 
 
@@ -210,11 +197,11 @@ def _interior_point(hinge: Hinge, tolerance: float, work: Work) -> None:
     for _ in range(_MOST_STEPS):
         if work.left <= 0:
             break
-        solve = system(signed, 1 / (here.below / here.dual + here.above / here.room), 2 * l2, work)
+        solve = system(signed, 1 / (here.below / here.dual + here.above / here.slack), 2 * l2, work)
         ahead, _ = here.newton(signed, weights, l2, solve, 0.0, 0.0)
         reached = here.after(ahead, min(1.0, here.longest(ahead))).centre
         target = here.centre * (reached / here.centre) ** 3
-        low, high = target - ahead.dual * ahead.below, target - ahead.room * ahead.above
+        low, high = target - ahead.dual * ahead.below, target - ahead.slack * ahead.above
         change, move = here.newton(signed, weights, l2, solve, low, high)
         length = min(1.0, _BACK * here.longest(change))
         here, weights = here.after(change, length), weights + length * move

@@ -19,6 +19,19 @@ _INEXACT = 1e-4  # of a right-hand side: what the steps of an interior point may
 Apply = Callable[[np.ndarray], np.ndarray]
 
 
+class Bounds(NamedTuple):
+    """The best weights so far, their objective, and a lower bound of the minimum."""
+
+    upper: float
+    weights: np.ndarray
+    lower: float
+
+    @property
+    def gap(self) -> float:
+        """By how much the objective at the weights exceeds the minimum, at most."""
+        return self.upper - self.lower
+
+
 class Work:
     """How many entries of the data a solver may still visit: a limit that no clock decides."""
 
@@ -249,7 +262,14 @@ def _preconditioner(rows: Any, curvatures: np.ndarray, ridge: float, work: Work)
 
 
 @compiled
-def _add_gram(indptr: Any, indices: Any, data: Any, curvatures: Any, place: Any, gram: Any) -> None:
+def _add_gram(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    curvatures: np.ndarray,
+    place: np.ndarray,
+    gram: np.ndarray,
+) -> None:
     """Add ``Xᵀ D X`` to a lower triangle; a row's indices are sorted."""
     for i in range(curvatures.size):
         for left in range(indptr[i], indptr[i + 1]):
@@ -278,9 +298,9 @@ def _factored(
     clear = eigenvalues > _CLEAR * eigenvalues[-1]
     basis, dim = vectors[:, clear] / np.sqrt(eigenvalues[clear]), vectors[:, ~clear]
     if dim.shape[1] * rows.shape[0] <= _MOST_CELLS:
-        spread = np.zeros((rows.shape[1], dim.shape[1]))
-        spread[used] = scale[:, None] * dim
-        images = np.vstack([np.sqrt(curvatures)[:, None] * (rows @ spread), math.sqrt(ridge) * spread[used]])
+        whole = np.zeros((rows.shape[1], dim.shape[1]))
+        whole[used] = scale[:, None] * dim
+        images = np.vstack([np.sqrt(curvatures)[:, None] * (rows @ whole), math.sqrt(ridge) * whole[used]])
         _, found, turned = np.linalg.svd(np.linalg.qr(images, mode="r"))
         seen = found > _DEPENDENT * math.sqrt(eigenvalues[-1])
         basis = np.hstack([basis, dim @ (turned[seen].T / found[seen])])

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
 from hogwild.engine.compiling import compiled
-from hogwild.problems.newton import Model, Step, Work, minimise
 from hogwild.problems.optimum import MOST_VISITS, Optimum, check_sizes
+from hogwild.problems.solvers.newton import Model, Step, Work, minimise
 
 _STARTS = 8
 _SWEEPS = 20  # of alternating least squares, before Newton's method
@@ -35,19 +35,19 @@ class _Local(NamedTuple):
     open: float
 
 
-def solve(entries: Entries, spread: float, known: np.ndarray | None, precision: float) -> Optimum:
+def solve(entries: Entries, init_scale: float, known: np.ndarray | None, precision: float) -> Optimum:
     """Return the lowest of the minima that are found from several starts.
 
     These are the factors that made the data, where they are known; those of the entries' singular value
-    decomposition, zeros for what was not observed; and random ones within ± spread. There are fewer for large
-    data.
+    decomposition, zeros for what was not observed; and random ones within ± ``init_scale``. There are fewer
+    for large data.
     """
     check_sizes("values", np.array([np.abs(entries.values).max()], float), 1e70)
     began, work = time.perf_counter(), Work(MOST_VISITS)
     sums = _Squares(entries, work)
     zero = _Local(float((entries.values.astype(np.float64) ** 2).sum()), np.zeros(sums.size), 0.0)
     best, tried = zero, 0
-    for start in _starts(entries, spread, known):
+    for start in _starts(entries, init_scale, known):
         found = sums.descend(start, precision, zero.objective)
         best, tried = min(best, found, key=lambda local: local.objective), tried + 1
         if work.left < MOST_VISITS * (1 - 1 / 8):
@@ -63,7 +63,7 @@ def solve(entries: Entries, spread: float, known: np.ndarray | None, precision: 
     )
 
 
-def _starts(entries: Entries, spread: float, known: np.ndarray | None) -> Any:
+def _starts(entries: Entries, init_scale: float, known: np.ndarray | None) -> Any:
     random = np.random.default_rng(0)
     size = sum(entries.shape) * entries.rank
     left = _STARTS
@@ -78,7 +78,7 @@ def _starts(entries: Entries, spread: float, known: np.ndarray | None) -> Any:
         root = np.sqrt(found * math.prod(entries.shape) / entries.values.size)
         yield np.concatenate([rows * root, columns.T * root]).ravel()
     for _ in range(left):
-        yield random.uniform(-spread, spread, size)
+        yield random.uniform(-init_scale, init_scale, size)
 
 
 class _Squares:
