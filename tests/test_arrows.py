@@ -120,7 +120,7 @@ def wrong_arrows(path: Path) -> Iterator[str]:
 
 
 def lengths(path: Path) -> Iterator[tuple[str, int]]:
-    """Return the lines of a file, and of its functions without their docstrings, that are beyond the budget."""
+    """Return the lines of a file and of its functions, without docstrings, that are beyond the budget."""
     text = path.read_text(encoding="utf-8")
     if (lines := len(text.splitlines())) > FILE:
         yield name_of(path), lines
@@ -136,6 +136,46 @@ def lengths(path: Path) -> Iterator[tuple[str, int]]:
 def test_imports_go_down() -> None:
     found = {(name_of(path), name) for path in PATHS for name in wrong_arrows(path)}
     assert found == KNOWN_ARROWS
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "wrong"),
+    [
+        ("hogwild/problems/new.py", "from hogwild.teams import work", True),
+        ("hogwild/problems/new.py", "import hogwild.sharing.guards", False),
+        ("hogwild/problems/new.py", "from hogwild import minimize", True),
+        ("hogwild/problems/new.py", "from hogwild import sampling", False),
+        ("hogwild/engine/loops.py", "from hogwild.engine import contract", False),
+        ("hogwild/engine/new.py", "from hogwild.sharing.guards import Unguarded", True),
+        ("hogwild/optimise.py", "import experiments", True),
+        ("experiments/judge/new.py", "importlib.import_module('experiments.report.figures')", True),
+        ("experiments/judge/new.py", "from experiments.measure import journal, machine", False),
+        ("experiments/peers/new.py", "from hogwild import minimize", False),
+        ("experiments/peers/new.py", "from tests import fuzz", True),
+    ],
+)
+def test_an_import_that_goes_up_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, line: str, wrong: bool
+) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"def late():\n    {line}\n", encoding="utf-8")
+    assert any(wrong_arrows(path)) == wrong
+
+
+def test_what_is_too_long_is_found_without_its_docstring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    told, done = '    """What it does.' + "\n" * 20 + '    """\n', "    pass\n"
+    path = tmp_path / "a.py"
+    path.write_text("def f():\n" + told + done * (FUNCTION - 1), encoding="utf-8")
+    assert list(lengths(path)) == []
+    path.write_text("def f():\n" + told + done * FUNCTION, encoding="utf-8")
+    assert list(lengths(path)) == [("a.py::f", FUNCTION + 1)]
+    path.write_text("\n" * (FILE + 1), encoding="utf-8")
+    assert list(lengths(path)) == [("a.py", FILE + 1)]
 
 
 def test_files_and_functions_stay_readable() -> None:
