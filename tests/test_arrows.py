@@ -57,7 +57,7 @@ KNOWN_LENGTHS = {
 KNOWN_ROOMS = {
     "engine": 1402,
     "sharing": 1161,
-    "problems": 2851,
+    "problems": 3_049,
     "teams": 1285,
     "datasets": 2623,
     "front": 1098,
