@@ -7,12 +7,14 @@ from typing import Any
 
 import hogwild
 
-# Written down, not read from hogwild: asv imports this file for each cell, and should not load numba then.
-PROBLEMS = ["least_squares", "logistic", "hinge"]
-BACKENDS = (
-    "serial locked aig round_robin atomic cyclades hogwild_padded hogwild_threads hogwild_processes "
-    "replicated hogwild_hot_replicated pool"
-).split()
+
+def backends() -> list[str]:
+    """Name all backends, those that exist with threads and with processes with threads alone."""
+    twins = {f"{name}_processes" for name in hogwild.BACKENDS}
+    return [name for name in hogwild.BACKENDS if name not in twins]
+
+
+PROBLEMS, BACKENDS = list(hogwild.problems.LINEAR_PROBLEMS), backends()
 WORKERS = [1, 2]
 # 2 million non-zeros do not fit into the caches of one core, and an epoch still takes only some 10 ms.
 EXAMPLES, FEATURES, NONZEROS_PER_ROW = 50_000, 20_000, 40
@@ -38,8 +40,8 @@ def make_problem(name: str, backend: str) -> Any:
 
 
 def exists(backend: str, workers: int) -> bool:
-    """Tell whether a backend can have so many workers: serial is the caller alone."""
-    return workers == 1 or hogwild.BACKENDS[backend].team != "caller"
+    """Tell whether a backend can have so many workers."""
+    return workers == 1 or not hogwild.BACKENDS[backend].alone
 
 
 def train(problem: Any, backend: str, workers: int, seed: int = 0) -> hogwild.Result:

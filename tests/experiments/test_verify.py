@@ -200,6 +200,19 @@ def test_claims_that_the_tables_do_not_give_are_found(run: Path) -> None:
     assert found[0].endswith(f"python -m experiments claims {run}")
 
 
+def test_a_claim_that_is_newer_than_the_run_may_be_missing_where_it_has_no_trials(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = claims.ledger()
+    (like,) = (claim for claim in known if claim.id == "K4")
+    for where, problems in (({"experiment": "another"}, 0), ({"experiment": "guide"}, 1)):
+        newer = like.model_copy(update={"id": "X1", "where": where})
+        monkeypatch.setattr(claims, "ledger", lambda *_, newer=newer: [*known, newer])
+        found = verify.problems(run)
+        assert len(found) == problems, found
+    assert "claims.csv has" in found[0]
+
+
 def test_numbers_that_the_tables_do_not_give_are_found(run: Path) -> None:
     path = run / "numbers.json"
     numbers = json.loads(path.read_text(encoding="utf-8"))
