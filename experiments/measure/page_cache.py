@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hogwild.teams.memory import mapping_of
+from hogwild.datasets.mapping import mapping_of
 
 LEFT = 0.01  # of the pages may stay: the system reads ahead, others read the same file
 
