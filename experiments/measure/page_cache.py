@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 
+from hogwild.datasets.mapping import mapping_of
 from hogwild.problems import LinearProblem, Problem
-from hogwild.teams.memory import mapping_of
 
 LEFT = 0.01  # share of the pages that may stay: the system reads ahead, others read the same file
 

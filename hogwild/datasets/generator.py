@@ -64,7 +64,7 @@ def synthetic(
     n_features = checks.integer("n_features", n_features, 1, np.iinfo(np.int32).max)
     exponent = checks.real("zipf_exponent", zipf_exponent, "a number >= 0")
     task = checks.choice("task", task, targets.TASKS)
-    spread = targets.check_noise(noise, task)
+    noise = targets.check_noise(noise, task)
     if not isinstance(unit_norm, bool | np.bool_):
         raise TypeError(f"unit_norm is {unit_norm!r}; it must be True or False")
     value_type = checks.floating(dtype)
@@ -76,10 +76,10 @@ def synthetic(
     if unit_norm:
         unit_rows(X)
     X = X.astype(value_type, copy=False)
-    y, true_weights = targets.plant(rng, X, rng.standard_normal(n_features), task, spread)
+    y, true_weights = targets.plant(rng, X, rng.standard_normal(n_features), task, noise)
     description = (
         f"Synthetic {task}: {n_examples:,} x {n_features:,}, {X.nnz / n_examples:g} normal values a row, "
-        f"Zipf exponent {exponent:g}, noise {spread:g}; seed {seed}."
+        f"Zipf exponent {exponent:g}, noise {noise:g}; seed {seed}."
     )
     return Dataset(X, y, true_weights, "synthetic", description)
 

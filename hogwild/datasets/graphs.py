@@ -92,11 +92,11 @@ def voxel_image(
     size = math.prod(sides)
     if size > _INT32 - 2:
         raise ValueError(f"shape is {shape!r}; it must have at most {_INT32 - 2} voxels")
-    spread = checks.real("noise", noise, "a number >= 0")
+    noise = checks.real("noise", noise, "a number >= 0")
     largest = checks.integer("largest_capacity", largest_capacity, 1)
     rng = np.random.default_rng(checks.integer("seed", seed))
 
-    grey = _object(rng, sides) + spread * rng.standard_normal(sides)
+    grey = _object(rng, sides) + noise * rng.standard_normal(sides)
     nodes = np.arange(size, dtype=np.int32).reshape(sides)
     first, second = (
         np.concatenate([np.delete(nodes, end, axis).ravel() for axis, end in enumerate(ends)])
@@ -113,7 +113,7 @@ def voxel_image(
     heads, tails, capacities = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     description = (
         f"Voxel image: {' x '.join(map(str, sides))}, {heads.size:,} edges of capacities up to {largest}, "
-        f"noise {spread:g}; seed {seed}."
+        f"noise {noise:g}; seed {seed}."
     )
     terminals = np.array([size, size + 1], np.int32)
     return Graph(heads, tails, capacities, terminals, size + 2, "voxel_image", description)

@@ -136,17 +136,17 @@ def low_rank(
     shape = checks.integer("n_rows", n_rows, 1, _INT32), checks.integer("n_columns", n_columns, 1, _INT32)
     nonzeros = checks.integer("nonzeros", nonzeros, 1, math.prod(shape))
     rank = checks.integer("rank", rank, 1)
-    spread = checks.real("noise", noise, "a number >= 0")
+    noise = checks.real("noise", noise, "a number >= 0")
     row_exponent = checks.real("row_exponent", row_exponent, "a number >= 0")
     column_exponent = checks.real("column_exponent", column_exponent, "a number >= 0")
     rng = np.random.default_rng(checks.integer("seed", seed))
     by_row = patterns.zipf(rng, shape[0], row_exponent)
     by_column = patterns.zipf(rng, shape[1], column_exponent)
     rows, columns = _entries(rng, by_row, by_column, nonzeros)
-    values, true_weights = _values(rng, rows, columns, shape, rank, spread)
+    values, true_weights = _values(rng, rows, columns, shape, rank, noise)
     description = (
         f"Low rank: {shape[0]:,} x {shape[1]:,}, {nonzeros:,} entries of rank {rank}, "
-        f"Zipf exponents {row_exponent:g} and {column_exponent:g}, noise {spread:g}; seed {seed}."
+        f"Zipf exponents {row_exponent:g} and {column_exponent:g}, noise {noise:g}; seed {seed}."
     )
     return Ratings(rows, columns, values, shape, true_weights, "low_rank", description)
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from hogwild.datasets.mapping import mapping_of
 from hogwild.engine.compiling import compiled
-from hogwild.teams.memory import mapping_of
 
 _INT32 = np.iinfo(np.int32).max
 BLOCK = 1 << 19  # entries handled at a time: megabytes, whatever the data

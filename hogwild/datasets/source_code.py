@@ -123,11 +123,8 @@ def python_source(
             f"path is {str(root)!r}; it must be a folder with functions; {len(files)} Python files have none"
         )
     if len(set(labels)) == 1:
-        kind = "+1" if labels[0] else "-1"
-        raise ValueError(
-            f"label is {label!r}; it must divide the functions of {str(root)!r}, but all {len(labels)} are "
-            f"{kind}"
-        )
+        kind = f"all {len(labels)} are {'+1' if labels[0] else '-1'}"
+        raise ValueError(f"label is {label!r}; it must divide the functions of {str(root)!r}, but {kind}")
     X, kept = _vectorise(documents, construct.keywords, min_count, n_features)
     y = np.where(np.array(labels)[kept], 1.0, -1.0).astype(value_type)
     if np.unique(y).size < 2:
@@ -135,8 +132,9 @@ def python_source(
             f"min_count is {min_count}; it must leave words to functions of both labels of {str(root)!r}"
         )
 
-    library = f"the standard library of Python {platform.python_version()}"
-    where = library if path is None else f"folder {root.resolve().name}"
+    where = f"folder {root.resolve().name}"
+    if path is None:
+        where = f"the standard library of Python {platform.python_version()}"
     where += f" and of {', '.join(packages.split())}" if packages else ""
     columns = f"{X.shape[1]:,} {'words' if n_features is None else 'columns of hashed words'}"
     description = (
@@ -219,8 +217,8 @@ def _vectorise(
     lengths = np.array([len(row) for row in rows])
     indices = np.fromiter((index for row in rows for index in row), np.int32, lengths.sum())
     counts = csr(from_rows(lengths, indices, np.ones(indices.size), len(vocabulary)), np.dtype(np.float64))
-    spread = np.bincount(counts.indices, minlength=len(vocabulary))
-    common = np.flatnonzero((spread >= min_count) & (spread < len(documents)))
+    documents_with = np.bincount(counts.indices, minlength=len(vocabulary))
+    common = np.flatnonzero((documents_with >= min_count) & (documents_with < len(documents)))
     counts = counts[:, common]
     if buckets is not None:
         hashed = np.array([zlib.crc32(vocabulary[word].encode()) % buckets for word in common], np.int32)

@@ -21,9 +21,9 @@ from scipy import sparse
 
 from hogwild import checks
 from hogwild.datasets.files import svmlight_blocks
+from hogwild.datasets.mapping import mapped as map_file
 from hogwild.datasets.record import Dataset
 from hogwild.datasets.rows import assembled, blocks_of, check_pointers, checked_rows, native
-from hogwild.teams import memory as shared
 
 _HEADER = "rows.json"
 _FORMAT = {"format": "hogwild rows", "version": 1}
@@ -293,7 +293,7 @@ def _load(file: Path, dtype: np.dtype[Any], size: int, mapped: bool) -> np.ndarr
             if held != head.end() + size * dtype.itemsize:
                 raise ValueError(f"{str(file)!r} has {held} bytes; it cannot be read")
             if mapped and size:
-                return shared.mapped(str(file.absolute()), dtype, head.end(), (size,))
+                return map_file(str(file.absolute()), dtype, head.end(), (size,))
             stream.seek(head.end())
             return np.fromfile(stream, dtype, size)
     except ValueError as error:

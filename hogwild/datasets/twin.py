@@ -13,7 +13,7 @@ from hogwild.datasets.text import tf_idf
 N_FEATURES = 47_236
 MEAN_LENGTH = 75.0
 POSITIVE = 0.474  # CCAT: 381,327 of 804,414 stories
-_LENGTH_SPREAD = 0.6  # standard deviation of the log of a row's length
+_LENGTH_DEVIATION = 0.6  # standard deviation of the log of a row's length
 _SHIFT = 13.0  # of the popularity's ranks: puts the first into about 44 % of the rows
 _TILT = 0.3  # of a term's log-popularity by topic: a linear classifier errs on 4 to 5 % of unseen rows
 
@@ -52,7 +52,7 @@ def rcv1_twin(
     value_type = checks.floating(dtype)
     rng = np.random.default_rng(checks.integer("seed", seed))
 
-    drawn = rng.lognormal(np.log(MEAN_LENGTH) - _LENGTH_SPREAD**2 / 2, _LENGTH_SPREAD, n_examples)
+    drawn = rng.lognormal(np.log(MEAN_LENGTH) - _LENGTH_DEVIATION**2 / 2, _LENGTH_DEVIATION, n_examples)
     lengths = np.clip(np.rint(drawn), 1, 1_000).astype(np.int64)
     popularity = patterns.zipf(rng, N_FEATURES, 1.0, _SHIFT).probabilities
     tilt = np.exp(_TILT * rng.standard_normal(N_FEATURES))

@@ -56,8 +56,8 @@ def test_each_class_has_a_test_here():
     assert set(BENCHMARKS) == {"Training", "Memory", "Import", "FirstCall", "Completion", *RATIOS}
 
 
-def test_no_problem_and_no_backend_is_forgotten(monkeypatch):
-    assert set(training.PROBLEMS) == set(hogwild.problems.LINEAR_PROBLEMS)
+def test_no_backend_is_forgotten_and_no_problem_is_made_up(monkeypatch):
+    assert set(training.PROBLEMS) <= set(hogwild.problems.LINEAR_PROBLEMS)
     measured = [hogwild.BACKENDS[name] for name in training.BACKENDS]
     assert {backend.team for backend in measured} == {backend.team for backend in hogwild.BACKENDS.values()}
     assert not {"aig_processes", "cyclades_processes"} & {*training.BACKENDS}

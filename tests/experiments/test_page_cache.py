@@ -10,8 +10,8 @@ import hogwild
 from experiments.design import plan, spec
 from experiments.measure import execution, page_cache
 from hogwild.datasets import large_synthetic, save_rows
+from hogwild.datasets.mapping import mapping_of
 from hogwild.problems import LeastSquares
-from hogwild.teams.memory import mapping_of
 
 SPEC = """
 question = "Is it cold in there?"

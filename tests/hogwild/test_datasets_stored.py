@@ -16,9 +16,10 @@ from scipy import sparse
 import hogwild
 from hogwild import datasets
 from hogwild.datasets import large, rows
+from hogwild.datasets.mapping import mapping_of
 from hogwild.engine.sampling import SAMPLINGS
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
-from hogwild.teams.memory import Shared, mapping_of
+from hogwild.teams.memory import Shared
 from tests.hogwild.cases import arrays
 
 
@@ -104,21 +105,19 @@ def test_rows_without_entries_can_be_stored(tmp_path):
 ON_FILES = ("serial", "replicated", "hogwild_hot_replicated", "hogwild_threads", "hogwild_processes")
 
 
-# where the rows lie has nothing to do with the loss: one of the others with each sampling
+# where the rows lie has nothing to do with the loss, nor with the backend how they are laid out
 @pytest.mark.parametrize(
     ("name", "backend", "sampling"),
     [
-        *(("logistic", *axes) for axes in itertools.product(ON_FILES, SAMPLINGS)),
-        *(
-            (name, "serial", sampling)
-            for name, sampling in zip(itertools.cycle(["least_squares", "hinge"]), SAMPLINGS, strict=False)
-        ),
+        *(("logistic", *axes) for axes in zip(ON_FILES[1:], SAMPLINGS, strict=False)),
+        *zip(itertools.cycle(LINEAR_PROBLEMS), itertools.repeat("serial"), SAMPLINGS, strict=False),
     ],
 )
 def test_mapped_rows_train_to_the_same_bits(tmp_path, name, backend, sampling):
     X, y, data = stored(tmp_path / "rows")
-    y = y if name == "least_squares" else np.sign(y)
-    here, there = (LINEAR_PROBLEMS[name].from_data(some, y, l2=0.1) for some in (X, data.X))
+    kind = LINEAR_PROBLEMS[name]
+    y = np.sign(y) if kind.task == "classification" else y
+    here, there = (kind.from_data(some, y, l2=0.1) for some in (X, data.X))
     runs = [
         hogwild.minimize(problem, backend=backend, workers=1, sampling=sampling, epochs=3, seed=1)
         for problem in (here, there)
@@ -313,15 +312,16 @@ def test_shuffled_rows_are_the_same_rows_in_another_order(tmp_path, memory):
     assert np.array_equal(datasets.open_rows(tmp_path / "again").y, mixed.y)
 
 
-def test_every_row_comes_to_every_place(tmp_path):
-    """Of 6 rows in up to 6 buckets: each in each place in about a sixth of 300 orders."""
+def test_every_row_comes_to_every_place(tmp_path, monkeypatch):
+    """Of 6 rows in up to 6 buckets: each in each place in about a sixth of 120 orders."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of files, none of them kept
     datasets.save_rows(tmp_path / "rows", np.eye(6), np.arange(6))
     places = np.zeros((6, 6))
-    for seed in range(300):
+    for seed in range(120):
         datasets.shuffle_rows(tmp_path / "rows", tmp_path / "mixed", seed=seed, memory=30)
         places[np.arange(6), datasets.open_rows(tmp_path / "mixed", mapped=False).y.astype(int)] += 1
         shutil.rmtree(tmp_path / "mixed")
-    assert ((places - 50) ** 2 / 50).sum() < 60  # chi squared with 25 degrees of freedom: 1e-4
+    assert ((places - 20) ** 2 / 20).sum() < 60  # chi squared with 25 degrees of freedom: 1e-4
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress)])
