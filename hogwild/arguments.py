@@ -97,17 +97,22 @@ def checked(
     if scaled:
         _check_scaled(problem, chosen, method, observe)
     evaluations = checks.integer("evaluations_per_epoch", evaluations_per_epoch, minimum=1)
-    limits = Limits(
-        checks.integer("epochs", epochs, minimum=1),
-        None if target is None else checks.positive("target", target),
-        None if tolerance is None else checks.positive("tolerance", tolerance),
-        math.inf if time_limit is None else checks.positive("time_limit", time_limit),
-    )
+    limits = _limits(epochs, target, tolerance, time_limit)
     weights = starting_weights(problem, initial_weights, seed)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {callback!r}; it must be callable")
     how = (order, batch_size, threshold, scaled, weights, limits, evaluations, observe, delay)
     return Arguments(problem, chosen, auto, workers, dual, step, *how, callback or (lambda checkpoint: None))
+
+
+def _limits(epochs: Any, target: Any, tolerance: Any, time_limit: Any) -> Limits:
+    """Return what ends the run."""
+    return Limits(
+        checks.integer("epochs", epochs, minimum=1),
+        None if target is None else checks.positive("target", target),
+        None if tolerance is None else checks.positive("tolerance", tolerance),
+        math.inf if time_limit is None else checks.positive("time_limit", time_limit),
+    )
 
 
 def _backend(given: str | Backend) -> tuple[Backend, bool]:

@@ -15,8 +15,6 @@ class Status(enum.StrEnum):
     OK = "ok"
     DIVERGED = "diverged"
     TIMEOUT = "timeout"
-    SKIPPED = "skipped"
-    ERROR = "error"
 
 
 class Checkpoint(NamedTuple):

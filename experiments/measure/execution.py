@@ -149,9 +149,10 @@ def _minimize(trial: Trial, problem: Problem) -> Result:
 def _call(trial: Trial, problem: Problem) -> dict[str, Any]:
     """Return the keyword arguments of `hogwild.minimize` for a trial."""
     call = arguments(trial, Target.MINIMIZE)
-    call["backend"] = AGAIN.get(trial.backend, trial.backend)
-    call |= arguments(trial, Target.BACKEND)
-    call |= arguments(trial, Target.OBSERVE)
+    name = str(AGAIN.get(trial.backend, trial.backend))
+    own = arguments(trial, Target.BACKEND)
+    call["backend"] = hogwild.backend(name, **own) if own else name
+    call["observe"] = hogwild.Observe(**arguments(trial, Target.OBSERVE))
     if trial.step_size is not None:  # sdca has none
         numbers = (trial.step_size, trial.step_parameter)
         call["step_size"] = RULES[trial.step_rule](*(each for each in numbers if each is not None))

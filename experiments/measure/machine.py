@@ -19,8 +19,8 @@ from numba.core.typing import signature
 from numba.extending import overload
 
 from experiments.measure import locks
-from hogwild.engine.atomics import fetch_add, give_way, load_acquire, pause
-from hogwild.engine.cells import SPINS_BEFORE_YIELD
+from hogwild.engine.atomics import fetch_add, give_way, load_acquire
+from hogwild.engine.cells import spin as wait_a_turn
 from hogwild.engine.compiling import compiled, config, inlined
 from hogwild.teams.work import pin, usable_cores
 
@@ -197,12 +197,9 @@ def note_time_compiled(cells, at):
 def begin(cells, threads, mine):
     """Wait until all threads have arrived, and note the time."""
     fetch_add(cells, 0, 1)
-    looks = 0
+    turns = 0
     while load_acquire(cells, 0) < threads:
-        pause()
-        looks += 1
-        if looks % SPINS_BEFORE_YIELD == 0:
-            give_way()
+        turns = wait_a_turn(turns)
     _note_time(cells, mine)
 
 

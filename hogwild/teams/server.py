@@ -32,7 +32,7 @@ class _Server(forkserver.ForkServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_forkserver_preload(["hogwild.teams.preload"])
+        self.set_forkserver_preload(["hogwild.preload"])
 
     def connect(self, descriptors: list[int]) -> tuple[int, int]:
         """Ask for a process; return what tells its number and exit code, and what takes its orders."""

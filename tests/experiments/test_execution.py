@@ -61,15 +61,24 @@ def test_workers_are_starved_by_others_only_where_each_could_have_a_core(
 
 
 def test_every_option_is_an_argument_unless_it_is_left_to_the_library() -> None:
+    problem = workloads.build(WORKLOAD).problem
     ours = [item for item in OPTIONS.values() if item.target not in (Target.STEP, Target.HARNESS)]
     given = {item.name: f"other {item.name}" for item in ours}
-    call = execution._call(replace(TRIAL, **given), workloads.build(WORKLOAD).problem)
-    assert call == {**given, "step_size": Constant(0.1), "seed": 3}
+    own = {"merge_every": 7, "hot_weights": 9}
+    given |= own | {"backend": "hogwild_hot_replicated"}
+    call = execution._call(replace(TRIAL, **given), problem)
+    backend, observe = call.pop("backend"), call.pop("observe")
+    assert {name: getattr(backend.schedule, name) for name in own} == own
+    seen = observe._asdict()
+    assert seen == {item.name: given[item.name] for item in ours if item.target == Target.OBSERVE}
+    rest = {name: value for name, value in given.items() if name not in {"backend", *own, *seen}}
+    assert call == {**rest, "step_size": Constant(0.1), "seed": 3}
     given = {item.name: item.default for item in ours if item.name != "backend"}
-    call = execution._call(replace(TRIAL, **given), workloads.build(WORKLOAD).problem)
+    call = execution._call(replace(TRIAL, **given), problem)
     left_out = {item.name for item in ours if item.unset}
-    assert left_out == {"initial_weights", "merge_every", "hot_weights"}
-    assert call.keys() == (given.keys() | {"backend", "step_size", "seed"}) - left_out
+    assert left_out == {"initial_weights", *own}
+    assert call["backend"] == TRIAL.backend
+    assert call.keys() == (rest.keys() | {"backend", "observe", "step_size", "seed"}) - left_out
 
 
 OTHER = {
@@ -120,7 +129,7 @@ def test_held_out_examples_give_a_test_error() -> None:
 
 
 def test_what_was_measured_ended_as_runs_of_the_library_do() -> None:
-    assert set(outcome.MEASURED) <= set(hogwild.Status)
+    assert set(outcome.MEASURED) == set(hogwild.Status)
     assert set(outcome.Status) - set(outcome.MEASURED) == {"skipped", "error"}
 
 

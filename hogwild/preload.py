@@ -5,7 +5,7 @@ import contextlib
 import os
 from multiprocessing import forkserver
 
-from hogwild import guide_pool, optimise  # noqa: F401  (all that a plan may name)
+from hogwild import optimise  # noqa: F401  (all that a plan may name)
 from hogwild.engine.sampling import epoch_key
 
 epoch_key(0, 0)  # numba's own set-up takes half a second, once here instead of once in every worker
