@@ -182,7 +182,7 @@ def _check_dual(
     """Refuse what the method ``sdca`` is not for."""
     if not isinstance(problem, LinearProblem):
         raise ValueError(f"method is 'sdca'; it is for linear models, not for {problem.name}")
-    if backend.whole_runs or not backend.compiled:
+    if backend.whole_runs or not (backend.compiled and backend.applies_all):
         raise ValueError(f"method is 'sdca'; it is not for the backend {backend.name!r}")
     for name, given, allowed in (
         ("l2", problem.l2, problem.l2 > 0 or "above 0"),

@@ -77,12 +77,18 @@ class Backend(NamedTuple):
     def lossless(self) -> bool:
         """Whether every change of a weight arrives."""
         guarded = traits_of(self.guard).lossless or self.schedule.conflict_free or self.alone
-        return self.compiled and self.schedule.lossless and guarded
+        return self.compiled and self.applies_all and self.schedule.lossless and guarded
+
+    @property
+    def applies_all(self) -> bool:
+        """Whether every component of an update is written, as it is."""
+        return traits_of(self.guard).applies_all
 
     @property
     def serial_alone(self) -> bool:
         """Whether a single worker computes the bits of `serial`."""
-        return self.compiled and self.schedule.serial_alone and traits_of(self.guard).serial_alone
+        alike = self.schedule.serial_alone and traits_of(self.guard).serial_alone
+        return self.compiled and self.applies_all and alike
 
     @property
     def observable(self) -> bool:

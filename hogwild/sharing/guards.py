@@ -25,6 +25,8 @@ class Traits(NamedTuple):
     ----------
     lossless : bool
         Every change to a shared weight arrives.
+    applies_all : bool
+        Every component of an update is written, as it is.
     serial_alone : bool
         A single worker computes the bits of `serial`.
     observable : bool
@@ -32,6 +34,7 @@ class Traits(NamedTuple):
     """
 
     lossless: bool = True
+    applies_all: bool = True
     serial_alone: bool = True
     observable: bool = True
 

@@ -17,7 +17,7 @@ from tests.hogwild.twins import slope_twin
 
 STEPS = (Constant(0.05), InverseTime(0.1, 0.7), ExponentialBackoff(0.1, 0.6))
 BACKOFF = ExponentialBackoff(0.05, 0.8)
-COMPILED = [name for name, backend in hogwild.BACKENDS.items() if backend.team != "pool"]
+COMPILED = [name for name, backend in hogwild.BACKENDS.items() if backend.compiled]
 PARALLEL = [name for name in COMPILED if name != "serial"]
 
 

@@ -21,7 +21,12 @@ from tests.hogwild.lockstep import lockstep, sparse_problem
 from tests.hogwild.losses import BOUNDED, FACTS
 from tests.hogwild.test_kernels import order_of
 
-BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if backend.compiled and not backend.whole_runs]
+
+def takes_duals(backend: hogwild.Backend) -> bool:
+    return backend.compiled and backend.applies_all and not backend.whole_runs
+
+
+BACKENDS = [name for name, backend in hogwild.BACKENDS.items() if takes_duals(backend)]
 THREADS = [name for name in BACKENDS if hogwild.BACKENDS[name].team == "threads"]
 # without the compiler exchanges are atomic among threads only
 LOSSLESS = [

@@ -86,7 +86,7 @@ def run(case, options, backend, **more):
     options = {**options, **more, "initial_weights": start(case, options["initial_weights"])}
     workers = 1 if backend == "serial" else 2
     result = hogwild.minimize(case, backend=backend, workers=workers, **options)
-    agrees(case, result, copies=workers if backend == "averaging" else 1, **options)
+    agrees(case, result, copies=workers if hogwild.BACKENDS[backend].whole_runs else 1, **options)
     return result
 
 
