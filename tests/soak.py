@@ -57,7 +57,7 @@ def call(choice: random.Random, backends: list[str]) -> tuple[Any, dict[str, Any
         "workers": choice.randint(1, 4),
         "evaluations_per_epoch": 1,
         "seed": choice.randrange(100),
-        "pin": choice.random() < 0.3,
+        "observe": hogwild.Observe(pin=choice.random() < 0.3),
     }
     return case, options
 

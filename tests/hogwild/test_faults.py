@@ -56,15 +56,15 @@ def case_of(backend):
 
 def check(fault, backend):
     case = case_of(backend)
-    outcome = run_with(fault, case, backend=backend, workers=2, merge_every=merges(backend))
+    outcome = run_with(fault, case, backend=often_merged(backend), workers=2)
     COUNTS[fault.kind] += outcome.injected
     COUNTS["hung"] += outcome.hung
     COUNTS["left something behind"] += bool(outcome.left)
     assert outcome.wrong(fault, case.n_examples) == []
 
 
-def merges(backend):
-    return 8 if "replicated" in backend else None
+def often_merged(name):
+    return hogwild.backend(name, merge_every=8) if hogwild.BACKENDS[name].schedule.adds_moves else name
 
 
 def lock_of(team):
@@ -185,13 +185,12 @@ def test_a_worker_that_holds_a_lock_is_killed(backend, monkeypatch):
     with watched(), pytest.raises(hogwild.WorkerDied, match="exit code -9"):
         hogwild.minimize(
             case,
-            backend=backend,
+            backend=often_merged(backend),
             workers=2,
             epochs=10**7,
             step_size=1e-4,
             time_limit=HANG_SECONDS,
             evaluations_per_epoch=1,
-            merge_every=merges(backend),
             callback=lambda row: begun.set(),
         )
     attacker.join()
