@@ -68,13 +68,8 @@ def often_merged(name):
 
 
 def lock_of(team):
-    """Return the cells of its lock: of the guard, or of the merges."""
-    schedule, guard = team.schedule, team.guard
-    return (
-        schedule.replica.lock
-        if schedule.adds_moves
-        else getattr(guard, "cell", getattr(guard, "cells", None))
-    )
+    """Return its lock: that of merges, or the guard's."""
+    return team.schedule.replica.lock if team.schedule.adds_moves else team.guard.cell
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
