@@ -51,7 +51,7 @@ def assembled(
     return X
 
 
-def blocks_of(X: Any, entries: int = BLOCK) -> Iterator[tuple[int, int, sparse.csr_array]]:
+def blocks_of(X: sparse.csr_array, entries: int = BLOCK) -> Iterator[tuple[int, int, sparse.csr_array]]:
     """Return (first, last, rows first … last-1) of CSR rows, about so many entries at a time, no copies.
 
     Row pointers must not decrease. X that fits into one block is returned itself.
@@ -82,14 +82,14 @@ def counts(indices: np.ndarray, n_features: int) -> np.ndarray:
 
 
 @compiled
-def count(indices: Any, found: Any) -> None:
+def count(indices: np.ndarray, found: np.ndarray) -> None:
     """Add up how often each index occurs. NumPy's count first makes all indices 64 bits wide."""
     for entry in range(indices.size):
         found[indices[entry]] += 1
 
 
 @compiled
-def looked_through(indices: Any, values: Any) -> tuple[int, int, int, int, int]:
+def looked_through(indices: np.ndarray, values: np.ndarray) -> tuple[int, int, int, int, int]:
     """Look at all entries of CSR rows at once; there is at least one.
 
     Returns
@@ -115,7 +115,7 @@ def looked_through(indices: Any, values: Any) -> tuple[int, int, int, int, int]:
     return least, greatest, descents, zeros, unfinite
 
 
-def taken(X: Any, chosen: np.ndarray) -> sparse.csr_array:
+def taken(X: sparse.csr_array, chosen: np.ndarray) -> sparse.csr_array:
     """Return copies of some of the rows, their numbers ascending."""
     parts = []
     for first, last, rows in blocks_of(X):
@@ -174,7 +174,7 @@ def checked_rows(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
     return rows
 
 
-def _as_csr(X: Any, dtype: np.dtype[Any]) -> Any:
+def _as_csr(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
     """Return CSR rows, not looked at yet; what SciPy converts without looking is looked at first."""
     try:
         if getattr(X, "format", "") in ("csc", "bsr"):
@@ -198,7 +198,7 @@ def native(array: Any) -> np.ndarray:
     return np.require(array, kind, ["C", "A"])
 
 
-def _is_canonical(X: Any) -> bool:
+def _is_canonical(X: sparse.csr_array) -> bool:
     """Check CSR rows and return whether they are sorted, without duplicates and explicit zeros.
 
     One pass over the data, without a temporary array of their size.
@@ -222,7 +222,7 @@ def _is_canonical(X: Any) -> bool:
     return zeros == 0 and descents == _descents_between_rows(X.indptr, X.indices)
 
 
-def check_pointers(X: Any) -> None:
+def check_pointers(X: sparse.csr_array) -> None:
     """Refuse CSR rows whose pointers decrease, or lead anywhere but into the entries."""
     shape = f"X is not a valid CSR array of shape {X.shape}"
     pointers = X.indptr

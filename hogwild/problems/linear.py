@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from hogwild import checks
 from hogwild.datasets.record import Dataset, content_hash
@@ -55,7 +56,9 @@ class LinearProblem(Problem):
     task: ClassVar[Literal["regression", "classification"]]
     _advice = ", or give the problem a larger penalty or columns of one scale"
 
-    def __init__(self, X: Any, y: np.ndarray, l2: float, true_weights: np.ndarray | None, loss: Any) -> None:
+    def __init__(
+        self, X: csr_array, y: np.ndarray, l2: float, true_weights: np.ndarray | None, loss: Any
+    ) -> None:
         self.X, self.y, self.l2, self.true_weights, self.loss = X, y, l2, true_weights, loss
         self.n_examples, self.n_features = X.shape
         self.n_weights = self.n_variables = self.n_features
@@ -225,7 +228,7 @@ class Classification(LinearProblem):
         return {"error_rate": float((predicted != self.y).mean())}
 
 
-def _precision(X: Any, dtype: Any) -> np.dtype:
+def _precision(X: Any, dtype: npt.DTypeLike | None) -> np.dtype:
     if dtype is not None:
         return checks.floating(dtype)
     given = getattr(X, "dtype", None)

@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from hogwild.engine.compiling import generic
 from hogwild.problems.solvers.newton import Bounds, Work
@@ -58,13 +59,13 @@ class Minimum(NamedTuple):
 
 
 @generic
-def minimum(loss: Any, X: Any, y: np.ndarray, l2: float, precision: float, work: Work) -> Minimum:
+def minimum(loss: Any, X: csr_array, y: np.ndarray, l2: float, precision: float, work: Work) -> Minimum:
     """Minimise ``Σ loss + l2 ‖w‖²``: smooth losses by Newton's method, any other by a body of its own."""
     smooth = SmoothSum(loss, X, y, l2, precision, work)
     return Minimum(smooth.solve(), "Newton's method", smooth.certificate)
 
 
-def solve(loss: Any, X: Any, y: np.ndarray, l2: float, precision: float) -> Optimum:
+def solve(loss: Any, X: csr_array, y: np.ndarray, l2: float, precision: float) -> Optimum:
     """Minimise ``mean(loss) + l2/m ‖w‖²`` to high precision.
 
     Work ends when ``value`` is within the precision, or when `MOST_VISITS` entries were visited; the caller

@@ -51,7 +51,7 @@ def expected_collision_rate(meeting_share: float, workers: int) -> float:
 
 
 @compiled
-def _bitsets(columns: Any, starts: Any, rows: Any, words: int) -> Any:
+def _bitsets(columns: np.ndarray, starts: np.ndarray, rows: np.ndarray, words: int) -> np.ndarray:
     """Return the rows of some columns as sets of bits, of shape (columns, words)."""
     sets = np.zeros((columns.size, words), np.uint64)
     for place in range(columns.size):
@@ -62,7 +62,12 @@ def _bitsets(columns: Any, starts: Any, rows: Any, words: int) -> Any:
 
 @compiled
 def _neighbourhoods(
-    indptr: Any, indices: Any, starts: Any, rows: Any, place: Any, sets: Any
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    starts: np.ndarray,
+    rows: np.ndarray,
+    place: np.ndarray,
+    sets: np.ndarray,
 ) -> tuple[int, int]:
     """Return the most sampled examples that share a coordinate with one example, and the sum over all.
 
@@ -93,7 +98,7 @@ def _neighbourhoods(
     return largest, total
 
 
-def sparsity_of(X: Any) -> Sparsity:
+def sparsity_of(X: sp.csr_array) -> Sparsity:
     """Return Ω, Δ and ρ of CSR rows; ρ exactly where that takes a few seconds, else from a sample."""
     examples, features = X.shape
     degrees = counts(X.indices, features).astype(np.float64)

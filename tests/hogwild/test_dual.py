@@ -1,6 +1,7 @@
 """Dual coordinate ascent: each step against a search, an epoch against its twin, and the certificate."""
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -35,6 +36,11 @@ LOSSLESS = [
     if (hogwild.BACKENDS[name].lossless or hogwild.BACKENDS[name].schedule.adds_moves)
     and not (config.DISABLE_JIT and name not in THREADS)
 ]
+# a loss for each way to share the weights, which has nothing to do with it; threads and processes alike
+LOSSES = dict(
+    zip((backend.policy for backend in hogwild.BACKENDS.values()), itertools.cycle(LINEAR_PROBLEMS))
+)
+PARALLEL = {name: LOSSES[hogwild.BACKENDS[name].policy] for name in BACKENDS if name != "serial"}
 step = compiled(lambda loss, *rest: dual.dual_step(loss, *rest))
 
 
@@ -69,6 +75,12 @@ def test_no_margin_and_no_curvature_is_too_much(margin, curvature, target):
             assert low <= step(LINEAR_PROBLEMS[name].loss, alpha, margin, target, curvature) <= high
 
 
+def orders_of_all(*others: str) -> list[tuple[str, str]]:
+    """Every loss in the usual order of examples, and one in each other order."""
+    usual = [(name, "fresh_permutation") for name in LINEAR_PROBLEMS]
+    return usual + list(zip(LINEAR_PROBLEMS, others, strict=False))
+
+
 def kept_record(monkeypatch: pytest.MonkeyPatch) -> list[dual.DualRows]:
     """The records of the runs to come, whose duals threads leave as they were at the end."""
     records = []
@@ -81,8 +93,7 @@ def kept_record(monkeypatch: pytest.MonkeyPatch) -> list[dual.DualRows]:
     return records
 
 
-@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_once", "with_replacement"])
-@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize(("name", "sampling"), orders_of_all("shuffled_once", "with_replacement"))
 def test_serial_equals_the_twin(name, sampling):
     case = problem(name, l2=0.7)
     X, alphas, weights = case.X.toarray(), np.zeros(case.n_examples), np.zeros(case.n_features)
@@ -106,8 +117,7 @@ def test_the_squares_of_rows_equal_numpys():
     assert (squares == 0).any()
 
 
-@pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_blocks", "stored_blocks"])
-@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize(("name", "sampling"), orders_of_all("shuffled_blocks", "stored_blocks"))
 def test_the_duality_gap_certifies_eight_digits(monkeypatch, name, sampling):
     records = kept_record(monkeypatch)
     case = problem(name, l2=30.0, examples=400, features=60, density=0.1)
@@ -119,10 +129,9 @@ def test_the_duality_gap_certifies_eight_digits(monkeypatch, name, sampling):
     assert result.suboptimality < 1e-8
 
 
-@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @pytest.mark.parametrize("backend", [name for name in LOSSLESS if name in THREADS])
-def test_without_lost_writes_the_weights_stay_those_of_the_duals(monkeypatch, backend, name):
-    records = kept_record(monkeypatch)
+def test_without_lost_writes_the_weights_stay_those_of_the_duals(monkeypatch, backend):
+    records, name = kept_record(monkeypatch), PARALLEL[backend]
     case = problem(name, l2=2.0, examples=400, features=30, density=0.2)
     result = hogwild.minimize(case, method="sdca", backend=backend, workers=3, epochs=5)
     (record,) = records
@@ -150,9 +159,8 @@ def reached(name: str, backend: str = "serial", workers: int = 1) -> float:
     return float(np.median(ends))
 
 
-@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "serial"])
-def test_workers_get_as_near_as_one(name, backend):
+@pytest.mark.parametrize(("backend", "name"), PARALLEL.items())
+def test_workers_get_as_near_as_one(backend, name):
     """What nobody loses, nearly as near; lost writes cost accuracy for good."""
     serial = reached(name)
     assert serial < 1e-3
@@ -161,8 +169,7 @@ def test_workers_get_as_near_as_one(name, backend):
     assert reached(name, backend, 2) < near
 
 
-@pytest.mark.parametrize("popularity", ["uniform", "zipf"])
-@pytest.mark.parametrize("l2", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(("l2", "popularity"), [(0.1, "uniform"), (1.0, "zipf"), (10.0, "zipf")])
 @pytest.mark.parametrize("name", LINEAR_PROBLEMS)
 @pytest.mark.skipif(config.DISABLE_JIT, reason="hundreds of thousands of updates")
 def test_replicas_side_by_side_get_where_one_worker_gets(name: str, l2: float, popularity: str) -> None:
@@ -246,12 +253,12 @@ def test_periods_are_no_longer_than_merges_are_worth() -> None:
     assert isinstance(dual.merging(case, 1, None, 12).moves, AsMade)
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "serial"])
-def test_one_worker_of_any_backend_equals_serial_bit_for_bit(backend):
-    case = problem("logistic", l2=1.0)
+@pytest.mark.parametrize(("backend", "name"), PARALLEL.items())
+def test_one_worker_of_any_backend_equals_serial_bit_for_bit(backend, name):
+    case = problem(name, l2=1.0)
     serial, lone = (
-        hogwild.minimize(case, method="sdca", backend=name, workers=1, epochs=3, seed=4)
-        for name in ("serial", backend)
+        hogwild.minimize(case, method="sdca", backend=chosen, workers=1, epochs=3, seed=4)
+        for chosen in ("serial", backend)
     )
     assert serial.weights.tobytes() == lone.weights.tobytes()
 

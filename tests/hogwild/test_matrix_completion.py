@@ -13,8 +13,10 @@ from tests.hogwild.cases import completion
 from tests.hogwild.twins import completion_twin
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize(("rank", "mu"), [(1, 0.0), (2, 3.0), (5, 1.0)])
+@pytest.mark.parametrize(
+    ("sampling", "rank", "mu"),
+    [*((name, 2, 3.0) for name in SAMPLINGS), ("fresh_permutation", 1, 0.0), ("fresh_permutation", 5, 1.0)],
+)
 def test_serial_equals_the_twin(sampling, rank, mu):
     case = completion(rank=rank, mu=mu)
     start = case.start(np.random.default_rng(3))

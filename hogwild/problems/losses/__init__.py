@@ -9,6 +9,8 @@ record are the loss's settings: they are arguments of its problem's `from_data`.
 
 from typing import Any
 
+import numpy as np
+
 from hogwild import checks
 from hogwild.engine.compiling import abstract, generic
 
@@ -26,7 +28,7 @@ def derivative(loss: Any, margin: Any, target: Any) -> Any:
 
 
 @generic
-def slope_is_zero(loss: Any, slope: Any) -> Any:
+def slope_is_zero(loss: Any, slope: Any) -> bool:
     """Return whether a derivative leaves nothing to correct, where the loss has a flat part."""
     return False
 
@@ -49,12 +51,12 @@ def curvature_within(loss: Any, reach: float) -> float:
 
 
 @abstract
-def second_derivative(loss: Any, margins: Any, targets: Any) -> Any:
+def second_derivative(loss: Any, margins: np.ndarray, targets: np.ndarray) -> Any:
     """Return the second derivative of a smooth loss with respect to the margin, elementwise."""
 
 
 @abstract
-def negative_conjugate(loss: Any, slopes: Any, targets: Any) -> Any:
+def negative_conjugate(loss: Any, slopes: np.ndarray, targets: np.ndarray) -> Any:
     """Return ``-φ*(slope)``, elementwise, for slopes in the domain of the convex conjugate φ*.
 
     Its sum over the examples is a lower bound of the minimum: the dual objective of the certificates.
@@ -62,7 +64,7 @@ def negative_conjugate(loss: Any, slopes: Any, targets: Any) -> Any:
 
 
 @abstract
-def nearest_dual(loss: Any, slopes: Any, targets: Any) -> Any:
+def nearest_dual(loss: Any, slopes: np.ndarray, targets: np.ndarray) -> Any:
     """Return the slopes nearest to the given ones in the domain of the conjugate, elementwise."""
 
 

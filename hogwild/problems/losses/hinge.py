@@ -1,13 +1,12 @@
 """The hinge loss: the support vector machine."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hogwild.problems import losses, optimum
 from hogwild.problems.linear import Classification
 from hogwild.problems.solvers import support_vectors
-from hogwild.problems.solvers.newton import Work
 
 
 class HingeLoss(NamedTuple):
@@ -15,36 +14,34 @@ class HingeLoss(NamedTuple):
 
 
 @losses.value.of(HingeLoss)
-def _value_of_hinge(loss: Any, margin: Any, target: Any) -> Any:
+def _value_of_hinge(loss, margin, target):
     return np.maximum(1.0 - target * margin, 0.0)
 
 
 @losses.derivative.of(HingeLoss)
-def _derivative_of_hinge(loss: Any, margin: Any, target: Any) -> Any:
+def _derivative_of_hinge(loss, margin, target):
     return -target if target * margin < 1.0 else 0.0 * target
 
 
 @losses.slope_is_zero.of(HingeLoss)
-def _slope_of_hinge_is_zero(loss: Any, slope: Any) -> Any:
+def _slope_of_hinge_is_zero(loss, slope):
     return slope == 0
 
 
 @losses.mean_curvature.of(HingeLoss)
-def _mean_curvature_of_hinge(loss: Any) -> float:
+def _mean_curvature_of_hinge(loss):
     # examples gather at the kink, which counts: over a wider range it counts less, and replicas overshoot
     return losses.curvature_within(loss, 1.0)
 
 
 @losses.dual_step.of(HingeLoss)
-def _dual_step_of_hinge(loss: Any, dual: Any, margin: Any, target: Any, curvature: Any) -> Any:
+def _dual_step_of_hinge(loss, dual, margin, target, curvature):
     # Hsieh et al. 2008, ICML, Algorithm 1, with their α = target · dual in [0, 1]
     return target * min(max(target * dual + (1.0 - target * margin) / curvature, 0.0), 1.0)
 
 
 @optimum.minimum.of(HingeLoss)
-def _minimum_of_hinge(
-    loss: Any, X: Any, y: np.ndarray, l2: float, precision: float, work: Work
-) -> optimum.Minimum:
+def _minimum_of_hinge(loss, X, y, l2, precision, work):
     if l2 == 0:
         raise optimum.UncertifiedOptimum(
             "l2 is 0: the optimum of the hinge loss is certified by a duality gap, which needs l2 > 0"

@@ -1,6 +1,6 @@
 """The logistic loss: logistic regression."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,24 +15,24 @@ class LogisticLoss(NamedTuple):
 
 
 @losses.value.of(LogisticLoss)
-def _value_of_logistic(loss: Any, margin: Any, target: Any) -> Any:
+def _value_of_logistic(loss, margin, target):
     return np.logaddexp(0.0, -target * margin)
 
 
 @losses.derivative.of(LogisticLoss)
-def _derivative_of_logistic(loss: Any, margin: Any, target: Any) -> Any:
+def _derivative_of_logistic(loss, margin, target):
     # exp may overflow to inf, and -target / inf is the right 0
     return -target / (1.0 + np.exp(target * margin))
 
 
 @losses.second_derivative.of(LogisticLoss)
-def _second_derivative_of_logistic(loss: Any, margins: Any, targets: Any) -> Any:
+def _second_derivative_of_logistic(loss, margins, targets):
     slopes = np.abs(losses.derivative(loss, margins, targets))
     return slopes * (1 - slopes)
 
 
 @losses.negative_conjugate.of(LogisticLoss)
-def _negative_conjugate_of_logistic(loss: Any, slopes: Any, targets: Any) -> Any:
+def _negative_conjugate_of_logistic(loss, slopes, targets):
     from scipy.special import entr
 
     share = np.clip(-slopes * targets, 0.0, 1.0)  # rounding may have left the domain
@@ -40,17 +40,17 @@ def _negative_conjugate_of_logistic(loss: Any, slopes: Any, targets: Any) -> Any
 
 
 @losses.nearest_dual.of(LogisticLoss)
-def _nearest_dual_of_logistic(loss: Any, slopes: Any, targets: Any) -> Any:
+def _nearest_dual_of_logistic(loss, slopes, targets):
     return np.clip(slopes * targets, -1.0, 0.0) * targets
 
 
 @losses.least_dual_curvature.of(LogisticLoss)
-def _least_dual_curvature_of_logistic(loss: Any) -> float:
+def _least_dual_curvature_of_logistic(loss):
     return 4.0
 
 
 @losses.dual_step.of(LogisticLoss)
-def _dual_step_of_logistic(loss: Any, dual: Any, margin: Any, target: Any, curvature: Any) -> Any:
+def _dual_step_of_logistic(loss, dual, margin, target, curvature):
     # The target times the margin after the step, z, solves z = target · margin + curvature (σ(−z) − share),
     # and the new share is σ(−z): one equation without limits, where Yu, Huang & Lin (2011, Machine Learning
     # 85) have two with limits. It is concave above 0 and convex below, so on the root's side of 0 Newton

@@ -2,7 +2,8 @@
 
 import math
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,7 +11,7 @@ from scipy.sparse.linalg import svds
 
 from hogwild.engine.compiling import compiled
 from hogwild.problems.optimum import MOST_VISITS, Optimum, check_sizes
-from hogwild.problems.solvers.newton import Model, Step, Work, minimise
+from hogwild.problems.solvers.newton import Array, Model, Step, Work, minimise
 
 _STARTS = 8
 _SWEEPS = 20  # of alternating least squares, before Newton's method
@@ -63,7 +64,7 @@ def solve(entries: Entries, init_scale: float, known: np.ndarray | None, precisi
     )
 
 
-def _starts(entries: Entries, init_scale: float, known: np.ndarray | None) -> Any:
+def _starts(entries: Entries, init_scale: float, known: np.ndarray | None) -> Iterator[np.ndarray]:
     random = np.random.default_rng(0)
     size = sum(entries.shape) * entries.rank
     left = _STARTS
@@ -161,7 +162,7 @@ class _Squares:
 
 
 @compiled
-def _subtract(left: Any, right: Any, values: Any, weights: Any, rank: int, errors: Any) -> None:
+def _subtract(left: Array, right: Array, values: Array, weights: Array, rank: int, errors: Array) -> None:
     """Set the errors to ``L_u·R_v − Z_uv``."""
     for example in range(values.size):
         product, row, column = 0.0, left[example] * rank, right[example] * rank
@@ -172,7 +173,14 @@ def _subtract(left: Any, right: Any, values: Any, weights: Any, rank: int, error
 
 @compiled
 def _add_images(
-    left: Any, right: Any, errors: Any, weights: Any, direction: Any, curved: float, rank: int, images: Any
+    left: Array,
+    right: Array,
+    errors: Array,
+    weights: Array,
+    direction: Array,
+    curved: float,
+    rank: int,
+    images: Array,
 ) -> None:
     """Add the Hessian of the squares times a direction; not curved, and along the weights, the gradient."""
     for example in range(errors.size):
@@ -188,7 +196,7 @@ def _add_images(
 
 
 @compiled
-def _add_blocks(left: Any, right: Any, weights: Any, rank: int, blocks: Any) -> None:
+def _add_blocks(left: Array, right: Array, weights: Array, rank: int, blocks: Array) -> None:
     """Add ``2 R_v R_vᵀ`` to each row's block, and ``2 L_u L_uᵀ`` to each column's."""
     for example in range(left.size):
         row, column = left[example], right[example]

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh_tridiagonal
 
 from hogwild.engine.compiling import compiled
@@ -16,7 +17,8 @@ _DEPENDENT = 1e-13  # singular values below this share of the largest are those 
 _MOST_CELLS = 20_000_000
 _ROUNDING = 1e-15
 _INEXACT = 1e-4  # of a right-hand side: what the steps of an interior point may leave, which look again
-Apply = Callable[[np.ndarray], np.ndarray]
+Array = np.ndarray
+Apply = Callable[[Array], Array]
 
 
 class Bounds(NamedTuple):
@@ -181,7 +183,7 @@ def minimise(
     return point
 
 
-def system(rows: Any, curvatures: np.ndarray, ridge: float, work: Work) -> Apply:
+def system(rows: sparse.csr_array, curvatures: np.ndarray, ridge: float, work: Work) -> Apply:
     """Return a multiplication by ``(Xᵀ D X + ridge)⁻¹``, but for a small residual."""
     inverse = _preconditioner(rows, curvatures, ridge, work)
 
@@ -205,7 +207,7 @@ class SumOfLosses:
     """
 
     def __init__(
-        self, X: Any, l2: float, values: Apply, slopes: Apply, curvatures: Apply, work: Work
+        self, X: sparse.csr_array, l2: float, values: Apply, slopes: Apply, curvatures: Apply, work: Work
     ) -> None:
         self.X, self.l2, self.work = X, l2, work
         self.values, self.slopes, self.curvatures = values, slopes, curvatures
@@ -231,7 +233,7 @@ class SumOfLosses:
         return Model(gradient, product, _preconditioner(rows, curvatures, 2 * self.l2, self.work))
 
 
-def _preconditioner(rows: Any, curvatures: np.ndarray, ridge: float, work: Work) -> Apply:
+def _preconditioner(rows: sparse.csr_array, curvatures: np.ndarray, ridge: float, work: Work) -> Apply:
     """Return a multiplication by ``(Xᵀ D X + ridge)⁻¹`` for few columns, by its diagonal's for many."""
     squares = type(rows)((rows.data**2, rows.indices, rows.indptr), shape=rows.shape)
     diagonal = squares.T @ curvatures + ridge
@@ -263,12 +265,7 @@ def _preconditioner(rows: Any, curvatures: np.ndarray, ridge: float, work: Work)
 
 @compiled
 def _add_gram(
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    data: np.ndarray,
-    curvatures: np.ndarray,
-    place: np.ndarray,
-    gram: np.ndarray,
+    indptr: Array, indices: Array, data: Array, curvatures: Array, place: Array, gram: Array
 ) -> None:
     """Add ``Xᵀ D X`` to a lower triangle; a row's indices are sorted."""
     for i in range(curvatures.size):
@@ -279,7 +276,7 @@ def _add_gram(
 
 
 def _factored(
-    gram: np.ndarray, rows: Any, curvatures: np.ndarray, ridge: float, used: np.ndarray, scale: np.ndarray
+    gram: Array, rows: sparse.csr_array, curvatures: Array, ridge: float, used: Array, scale: Array
 ) -> Apply:
     """Return a multiplication by the pseudo-inverse of a matrix whose lower triangle is given, scaled.
 

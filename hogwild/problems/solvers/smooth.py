@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from hogwild.problems import losses
 from hogwild.problems.solvers.newton import Bounds, Model, Step, SumOfLosses, Work, minimise
@@ -21,7 +22,9 @@ class SmoothSum:
     problems without a penalty must obey, too.
     """
 
-    def __init__(self, loss: Any, X: Any, y: np.ndarray, l2: float, precision: float, work: Work) -> None:
+    def __init__(
+        self, loss: Any, X: sparse.csr_array, y: np.ndarray, l2: float, precision: float, work: Work
+    ) -> None:
         self.loss, self.X, self.y, self.l2, self.precision = loss, X, y, l2, precision
         self.total = SumOfLosses(X, l2, self._values, self._slopes, self._curvatures, work)
         self.work, self.lower, self.certificate = work, 0.0, "duality_gap"

@@ -4,10 +4,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from hogwild.engine.compiling import compiled
 from hogwild.engine.sampling import mix
-from hogwild.problems.solvers.newton import MOST_DENSE, Apply, Bounds, Work, system
+from hogwild.problems.solvers.newton import MOST_DENSE, Apply, Array, Bounds, Work, system
 
 _PASSES = 500  # entries' visits that coordinate descent has where columns are few
 _SHARE = 0.75  # of the work, where they are many
@@ -20,17 +21,17 @@ _SHORT = 1e-6  # a step of this share of a Newton step does not come from the bo
 
 @compiled
 def _descend(
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    data: np.ndarray,
-    y: np.ndarray,
+    indptr: Array,
+    indices: Array,
+    data: Array,
+    y: Array,
     l2: float,
-    squares: np.ndarray,
-    dual: np.ndarray,
-    weights: np.ndarray,
-    active: np.ndarray,
+    squares: Array,
+    dual: Array,
+    weights: Array,
+    active: Array,
     count: int,
-    limits: np.ndarray,
+    limits: Array,
     seed: np.uint64,
 ) -> tuple[int, float, float, int]:
     """Pass once over the active examples, shrinking them (Hsieh et al. 2008, Algorithm 3).
@@ -79,7 +80,7 @@ class Hinge:
         Above 0.
     """
 
-    def __init__(self, X: Any, y: np.ndarray, l2: float) -> None:
+    def __init__(self, X: sparse.csr_array, y: np.ndarray, l2: float) -> None:
         self.X, self.y, self.l2 = X, y, l2
         zeros = np.zeros(X.shape[1])
         self.best = Bounds(float(y.size), zeros, 0.0)
@@ -170,7 +171,7 @@ class _Interior(NamedTuple):
         return _Interior(*(values + length * moves for values, moves in zip(self, change, strict=True)))
 
     def newton(
-        self, rows: Any, weights: np.ndarray, l2: float, solve: Apply, low: Any, high: Any
+        self, rows: sparse.csr_array, weights: np.ndarray, l2: float, solve: Apply, low: Any, high: Any
     ) -> tuple["_Interior", np.ndarray]:
         """Return the step, and the weights', to where ``dual·below`` and ``slack·above`` are these."""
         inverse = 1 / (self.below / self.dual + self.above / self.slack)
