@@ -1,6 +1,6 @@
-"""The options of a trial, one record each: what specs, trials, columns and calls have of them is made here.
+"""The options of a trial, a record for each: specs, trials, keys, columns and calls are derived from them.
 
-A new option is one entry in `OPTIONS`.
+A new option is one entry in this table.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ class Cell(NamedTuple):
 
     backend: str
     method: str
+    problem: str
     l2: float
     asked: Mapping[str, list[Any]]
 
     @property
     def peer(self) -> Peer | None:
-        """The solver of others that the backend is, None for ours."""
+        """The record of somebody else's solver, None for a backend of ours."""
         return PEERS.get(self.backend)
 
     @property
-    def ours(self) -> Any:
-        """The record of the backend, None for peers and where it is chosen by the run."""
+    def ours(self) -> hogwild.Backend | None:
+        """The record of our backend, None for a peer and for ``"auto"``."""
         return hogwild.BACKENDS.get(AGAIN.get(self.backend, self.backend))
 
     @property
     def alone(self) -> bool:
-        """Whether there is one worker, whatever is asked for."""
+        """Whether it always has one worker."""
         return self.peer.cores != "workers" if self.peer else self.ours is not None and self.ours.alone
 
 
@@ -58,32 +59,32 @@ Rule = Callable[["Option", Any, Cell], Any]
 
 
 def as_asked(option: Option, value: Any, cell: Cell) -> Any:
-    """Take what is asked for, in every cell."""
+    """Use the value in every cell."""
     return value
 
 
 def of_the_backend(option: Option, value: Any, cell: Cell) -> Any:
-    """Take what is asked for where the backend has this option, and the default elsewhere."""
+    """Use the value where the backend has this option, the default elsewhere."""
     return value if cell.ours is not None and option.name in cell.ours.options else option.default
 
 
 def count_of_workers(option: Option, value: Any, cell: Cell) -> Any:
-    """Take one worker where there cannot be several."""
+    """Use one worker where there cannot be several."""
     return 1 if cell.alone else value
 
 
 def method_of(option: Option, value: Any, cell: Cell) -> Any:
-    """Take the cell's method, which for peers is the default: theirs is their own."""
+    """Use the cell's method: the default for peers, which have their own."""
     return cell.method
 
 
 def sampling_of(option: Option, value: Any, cell: Cell) -> Any:
-    """Take the order in which a peer visits the examples."""
+    """Use the order in which a peer visits the examples, whatever the value."""
     return cell.peer.order if cell.peer else value
 
 
 def penalty_of(option: Option, value: Any, cell: Cell) -> Any:
-    """Take one way to pay a penalty where there is none, or where the solver pays it in its own way."""
+    """Use one way where there is no penalty, or where a solver has its own way to pay it."""
     if cell.l2 == 0 or cell.method == "sdca":
         return option.default
     return cell.asked[option.name][0] if cell.peer else value
@@ -97,19 +98,19 @@ class Option(NamedTuple):
     name : str
         In a spec (``grid.run.name``), and of the field of a trial.
     kind : type
-        Of one value, as pydantic checks it.
+        Of a single value, as pydantic checks it.
     default : Any
-        Where a spec does not say; `REQUIRED` if it must. A setting at its default is no part of a trial's
-        key, which is why a default must never change.
+        Used where a spec gives none; `REQUIRED` if it must. Settings at their defaults are not in a trial's
+        key, so a default must never change.
     target : Target
         Whose argument it is.
     rule : function of an Option, a value and a Cell
-        What a trial has of the value that is asked for: where an option makes no difference it has one value,
-        so that no trial is run twice.
+        The value that a trial gets. Where an option makes no difference it is always the same, so that no
+        trial is run twice.
     swept : bool
-        Whether a spec may give a list, every value of which is run.
+        Whether a spec may give a list, all of whose values are run.
     column : str
-        In trials.csv; empty: none. Swept options have one of their name.
+        In trials.csv; none if empty. A swept option has one of its own name.
     unset : bool
         Whether the default leaves the choice to the library.
     """
@@ -142,14 +143,14 @@ class Option(NamedTuple):
         return many[self.kind], self.default if self.default is REQUIRED else [self.default]
 
 
-Backend = Annotated[str, one_of("backend", lambda: [*hogwild.BACKENDS, AUTO, *PEERS, *AGAIN])]
-Sampling = Annotated[str, one_of("sampling", lambda: hogwild.sampling.SAMPLINGS)]
+BackendName = Annotated[str, one_of("backend", lambda: [*hogwild.BACKENDS, AUTO, *PEERS, *AGAIN])]
+SamplingName = Annotated[str, one_of("sampling", lambda: hogwild.sampling.SAMPLINGS)]
 TENTH = Step(rule="constant", initial=[0.1])
 _TABLE = (
     Option("method", Literal["sgd", "sdca"], "sgd", rule=method_of),
-    Option("backend", Backend),
+    Option("backend", BackendName),
     Option("workers", Workers, 1, rule=count_of_workers),
-    Option("sampling", Sampling, "fresh_permutation", rule=sampling_of),
+    Option("sampling", SamplingName, "fresh_permutation", rule=sampling_of),
     Option("step_size", StepOrNumber, TENTH, Target.STEP),
     Option("batch_size", PositiveInt, 1),
     Option("gradient_threshold", NotNegative, 0.0),
@@ -179,12 +180,12 @@ FIXED = tuple(name for name, option in OPTIONS.items() if not option.swept)
 COLUMNS = {
     column: name for option in _TABLE for column, name in zip(option.columns, option.fields, strict=False)
 }
-# Those that a spec may sweep: trials that are compared agree in all that the comparison does not name.
-# A workload is named by the first of them that set it apart, by its epochs only where nothing else does.
+# Those that a spec may sweep. Trials are compared if they agree in all that the comparison does not name.
+# A workload is named by the first of them that set it apart, and by its epochs only if nothing else does.
 RUN_COLUMNS = tuple(
     sorted((column for option in _TABLE if option.swept for column in option.columns), key="epochs".__eq__)
 )
-# What a file that lacks one of these columns says of its trials: it is older than the option.
+# What holds for the trials of a file without one of these columns: it is older than the option.
 DEFAULTS: dict[str, Any] = {
     column: option.default
     for option in _TABLE
@@ -193,15 +194,17 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def effective(chosen: Mapping[str, Any], asked: Mapping[str, list[Any]], l2: float) -> dict[str, Any]:
-    """Return the settings of a cell: one of all the values that a grid asks for of each swept option."""
+def effective(
+    chosen: Mapping[str, Any], asked: Mapping[str, list[Any]], problem: str, l2: float
+) -> dict[str, Any]:
+    """Return the settings of a cell, given the value that was chosen for each swept option."""
     peer = chosen["backend"] in PEERS
     method = OPTIONS["method"].default if peer else chosen["method"]
-    cell = Cell(chosen["backend"], method, l2, asked)
+    cell = Cell(chosen["backend"], method, problem, l2, asked)
     return {name: OPTIONS[name].rule(OPTIONS[name], value, cell) for name, value in chosen.items()}
 
 
-def arguments(trial: Any, target: Target) -> dict[str, Any]:
+def arguments(trial: object, target: Target) -> dict[str, Any]:
     """Return the options of a trial that have this target, without those that are left to the library."""
     return {
         name: value

@@ -141,7 +141,7 @@ def _cells(spec: Spec, grid: Grid, replicate: int, cores: int) -> Iterator[Trial
     files = [(chosen, _file_hash(spec, grid, chosen)) for chosen in _product(grid.data)]
     for what in _product({"problem": grid.problem, "l2": grid.l2, "dtype": grid.dtype}):
         for (chosen, file_hash), step, cell in itertools.product(files, run.step_size, _product(axes)):
-            settings = {**fixed, **options.effective(cell, axes, what["l2"])}
+            settings = {**fixed, **options.effective(cell, axes, what["problem"], what["l2"])}
             if (workers := settings["workers"]) > limit:
                 settings["skip"] = (
                     f"{workers} workers are above this grid's limit of {limit} on {cores} cores"

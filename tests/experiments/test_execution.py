@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+import hogwild
 import hogwild.problems.base
 import hogwild.problems.optimum
 from experiments.design import plan, workloads
 from experiments.design.options import OPTIONS, Target
 from experiments.design.workloads import Workload
-from experiments.measure import execution, journal, machine
+from experiments.measure import execution, journal, machine, outcome
 from experiments.measure.outcome import Impossible
 from hogwild.engine.steps import Constant
 from tests.experiments.trials import TRIAL, WORKLOAD
@@ -118,6 +119,11 @@ def test_held_out_examples_give_a_test_error() -> None:
     assert columns.get("mean_absolute_residual") is None
 
 
+def test_what_was_measured_ended_as_runs_of_the_library_do() -> None:
+    assert set(outcome.MEASURED) <= set(hogwild.Status)
+    assert set(outcome.Status) - set(outcome.MEASURED) == {"skipped", "error"}
+
+
 def test_divergence_is_a_status_with_a_reason() -> None:
     columns = execution.execute(replace(TRIAL, step_size=50.0, epochs=50)).columns
     assert columns["status"] == "diverged"
@@ -159,10 +165,10 @@ def test_a_trial_says_whether_its_optimum_is_certified(
 
 def test_a_peer_is_run_like_a_backend() -> None:
     pytest.importorskip("sklearn")
-    outcome = execution.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5))
-    assert outcome.columns["status"] == "ok"
-    assert outcome.columns["updates"] == 300
-    assert [row[0] for row in outcome.history] == [0.0, 1.0, 2.0, 3.0, 5.0]  # TRIAL's optimum is known
+    found = execution.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5))
+    assert found.columns["status"] == "ok"
+    assert found.columns["updates"] == 300
+    assert [row[0] for row in found.history] == [0.0, 1.0, 2.0, 3.0, 5.0]  # TRIAL's optimum is known
     speed = replace(TRIAL, workload=replace(WORKLOAD, solve=False), backend="sklearn_sgd", epochs=5)
     assert [row[0] for row in execution.execute(speed).history] == [0.0, 5.0]
     limited = execution.execute(replace(TRIAL, backend="sklearn_sgd", epochs=5, time_limit=1e-9)).columns
