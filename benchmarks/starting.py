@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 
+import hogwild
 from benchmarks.training import PROBLEMS
 
 FIRST_CALL = """
@@ -50,7 +51,7 @@ class FirstCall:
     track_setup_seconds.unit = "s"  # type: ignore[attr-defined]
 
     def call(self, problem: str) -> float:
-        task = "regression" if problem == "least_squares" else "classification"
+        task = hogwild.problems.LINEAR_PROBLEMS[problem].task
         code = FIRST_CALL.format(problem=problem, task=task)
         env = {**os.environ, "NUMBA_CACHE_DIR": self.cache.name}
         done = subprocess.run(

@@ -33,7 +33,7 @@ def make_problem(name: str, backend: str) -> Any:
         FEATURES,
         nonzeros_per_row=NONZEROS_PER_ROW,
         zipf_exponent=0.8,
-        task="regression" if name == "least_squares" else "classification",
+        task=hogwild.problems.LINEAR_PROBLEMS[name].task,
         seed=0,
     )
     return hogwild.problems.LINEAR_PROBLEMS[name].from_data(data.X, data.y, l2=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,9 @@ FOUND = ["value", "above", "below", "disturbed"]
 # Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
 ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
-Filter = Mapping[str, Any]
+Scalar = bool | int | float | str
+Filter = Mapping[str, Scalar | Sequence[Scalar]]
+SERIAL: Filter = {"backend": "serial", "workers": 1}
 
 
 class Run(NamedTuple):
@@ -127,18 +129,17 @@ def select(run: Run, where: Filter) -> pd.DataFrame:
 
     Never a tuning trial: it chose a step size, and what chose is not what is reported.
     """
-    measured = run.trials["status"].isin(MEASURED)
-    trials = run.trials[measured & (run.trials["purpose"] != "tune")]
+    chosen = run.trials["status"].isin(MEASURED) & (run.trials["purpose"] != "tune")
     for column, wanted in where.items():
-        trials = trials[trials[column].isin(options(wanted, run.cores))]
-    return trials
+        chosen &= run.trials[column].isin(options(wanted, run.cores))
+    return run.trials[chosen]
 
 
-def options(wanted: Any, cores: int) -> list[Any]:
+def options(wanted: Scalar | Sequence[Scalar], cores: int) -> list[Scalar]:
     """Return the values that a filter lets through: ``"cores"`` is that number, ``"best_peer"`` any peer."""
     if isinstance(wanted, str) and wanted in BEST:
         return list(BEST[wanted])
-    values = wanted if isinstance(wanted, list) else [wanted]
+    values = [wanted] if isinstance(wanted, Scalar) else wanted
     return [cores if value == "cores" else value for value in values]
 
 
@@ -242,11 +243,10 @@ def range_ratio(
 
 def speedups(run: Run, where: Filter, *, inverse: bool = False) -> pd.DataFrame:
     """Divide serial's time to 1e-2 by each backend's and number of workers' (``inverse``: the reverse)."""
-    serial = {"backend": "serial", "workers": 1}
     found = [pd.DataFrame(columns=[*KEY, *FOUND, "status"])]
     for (backend, workers), _ in groups(select(run, where), ["backend", "workers"]):
-        sides = ({"backend": backend, "workers": workers}, serial)
-        above, below = sides if inverse else sides[::-1]
+        parallel: Filter = {"backend": backend, "workers": workers}
+        above, below = (parallel, SERIAL) if inverse else (SERIAL, parallel)
         pairs = ratio(run, "seconds_to_1e-2", above, below, where)
         if backend != "serial" and len(pairs):
             found.append(pairs.assign(backend=backend, workers=workers))

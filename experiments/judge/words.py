@@ -12,6 +12,7 @@ from experiments import statistics
 from experiments.judge.tables import Run, summarise
 from experiments.peers import AGAIN, PEERS
 from hogwild import BACKENDS
+from hogwild.problems import LINEAR_PROBLEMS
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNITS = {
@@ -34,7 +35,7 @@ def title(problem: str, rows: pd.DataFrame) -> str:
     """Name a panel: problem, data set and its size."""
     per_row = rows["nonzeros"] / rows["n_examples"]
     share = f", {per_row.iloc[0]:.0f}/row" if per_row.max() < 1.5 * per_row.min() else ""
-    unit = "weights" if problem in ("matrix_completion", "graph_cut") else "features"
+    unit = "features" if problem in LINEAR_PROBLEMS else "weights"
     size = f"{rows['n_features'].iloc[0]:,.0f} {unit}{share}"
     return f"{problem}, {rows['dataset'].iloc[0]}\n{size}".replace("_", " ")
 

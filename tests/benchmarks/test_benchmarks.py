@@ -62,10 +62,12 @@ def test_no_backend_is_forgotten_and_no_problem_is_made_up(monkeypatch):
     assert {backend.team for backend in measured} == {backend.team for backend in hogwild.BACKENDS.values()}
     assert not {"aig_processes", "cyclades_processes"} & {*training.BACKENDS}
     assert {"serial", "pool"} == {*training.BACKENDS} - {*ratios.BACKENDS}
-    record = hogwild.BACKENDS["locked"]._replace(name="made_up", title="Made up")
-    monkeypatch.setitem(hogwild.BACKENDS, "made_up", record)
-    monkeypatch.setitem(hogwild.BACKENDS, "made_up_processes", record._replace(name="made_up_processes"))
-    assert training.backends() == [*training.BACKENDS, "made_up"]
+    record = hogwild.BACKENDS["locked"]._replace(name="unheard_of", title="Unheard of")
+    monkeypatch.setitem(hogwild.BACKENDS, "unheard_of", record)
+    monkeypatch.setitem(
+        hogwild.BACKENDS, "unheard_of_processes", record._replace(name="unheard_of_processes")
+    )
+    assert training.backends() == [*training.BACKENDS, "unheard_of"]
 
 
 @pytest.mark.parametrize(

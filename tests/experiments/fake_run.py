@@ -24,7 +24,7 @@ from experiments.design import plan, spec
 from experiments.design.plan import Trial
 from experiments.measure.journal import HISTORY_COLUMNS, TRIAL_COLUMNS
 from experiments.peers import AGAIN, PEERS
-from hogwild.problems import GraphCut, HingeSVM, Logistic, MatrixCompletion
+from hogwild.problems import GraphCut, MatrixCompletion
 
 FINGERPRINT = "0f1e2d3c4b5a6978"
 EXPERIMENTS = tuple(sorted(path.stem for path in spec.SPECS.glob("*.toml")))
@@ -263,7 +263,7 @@ def seen(trial: Trial) -> dict[str, float]:
     kind = hogwild.problems.PROBLEMS[trial.workload.problem]
     split = "test_fraction" in dict(trial.workload.data)
     found: dict[str, float] = {"cut": 200.0} if kind is GraphCut else {}
-    if kind in (Logistic, HingeSVM):
+    if getattr(kind, "task", "") == "classification":
         found |= {"train_error_rate": 0.08} | ({"test_error_rate": 0.1} if split else {})
     if kind is MatrixCompletion:
         found |= {"train_rmse": 0.7} | ({"test_rmse": 0.9} if split else {})

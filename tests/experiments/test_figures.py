@@ -186,29 +186,31 @@ def test_solvers_are_told_apart_without_colour(monkeypatch: pytest.MonkeyPatch) 
     names = [*hogwild.BACKENDS, "auto", *AGAIN, *PEERS]
     before = {name: style.look(name) for name in names}
     for number in range(10):
-        record = hogwild.BACKENDS["serial"]._replace(name=f"made_up_{number}", title=f"Made up {number}")
+        record = hogwild.BACKENDS["serial"]._replace(
+            name=f"unheard_of_{number}", title=f"Unheard of {number}"
+        )
         monkeypatch.setitem(hogwild.BACKENDS, record.name, record)
     peer = PEERS["libmf"]._replace(title="A new peer")
     monkeypatch.setitem(PEERS, "new_peer", peer)
-    looks = {name: style.look(name) for name in [*names, *(f"made_up_{n}" for n in range(10)), "new_peer"]}
+    looks = {name: style.look(name) for name in [*names, *(f"unheard_of_{n}" for n in range(10)), "new_peer"]}
     assert len({look.marker for look in looks.values()}) == len(looks)
     assert len({look.hatch for look in looks.values()}) == len(looks)
     assert looks.items() >= before.items()  # nobody's look depends on who comes later
-    assert (looks["made_up_3"].name, looks["new_peer"].name) == ("Made up 3", "A new peer")
+    assert (looks["unheard_of_3"].name, looks["new_peer"].name) == ("Unheard of 3", "A new peer")
     assert style.look("gone").name == "gone"
 
 
 def test_a_new_backend_is_drawn_in_its_place(run: tables.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = hogwild.BACKENDS["locked"]._replace(name="made_up", title="Made up")
-    monkeypatch.setitem(hogwild.BACKENDS, "made_up", record)
-    added = run.trials[run.trials["backend"] == "locked"].assign(backend="made_up", trial="new")
+    record = hogwild.BACKENDS["locked"]._replace(name="unheard_of", title="Unheard of")
+    monkeypatch.setitem(hogwild.BACKENDS, "unheard_of", record)
+    added = run.trials[run.trials["backend"] == "locked"].assign(backend="unheard_of", trial="new")
     added["seconds_to_1e-2"] *= 2
     drawn = scaling.speedup(run._replace(trials=pd.concat([run.trials, added])))
     assert drawn is not None
     handles = dict(zip(*reversed(drawn[0].axes[0].get_legend_handles_labels()), strict=True))
-    look = style.look("made_up")
-    assert handles["Made up"][0].get_marker() == look.marker
-    order = ["serial", "pool", "made_up", "auto", "serial_again", "liblinear", "of another version"]
+    look = style.look("unheard_of")
+    assert handles["Unheard of"][0].get_marker() == look.marker
+    order = ["serial", "pool", "unheard_of", "auto", "serial_again", "liblinear", "of another version"]
     assert tables.ordered(sorted(order)) == order
 
 

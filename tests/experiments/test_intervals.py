@@ -11,6 +11,7 @@ import pytest
 from experiments import statistics
 from experiments.judge import claims, precision, quotations, tables
 from experiments.report import figures, readme
+from experiments.report.figures import style
 from experiments.statistics import LEVEL, coverage, median_interval
 from tests.experiments import fake_run
 
@@ -127,6 +128,8 @@ def test_every_summary_is_of_one_value_for_each_replicate(
     none = pd.DataFrame(columns=claims.COLUMNS)
     monkeypatch.setattr(tables, "summarise", watched)
     monkeypatch.setattr(claims, "read", lambda _: none)
+    for drawing in ("series", "lying", "legend"):  # what is drawn is summarised before
+        monkeypatch.setattr(style, drawing, lambda *_, **__: None)
     run = tables.load(fake_run.write(tmp_path, replicates=1))
     for entry in figures.FIGURES.values():
         entry.draw(run)

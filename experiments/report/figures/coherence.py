@@ -141,7 +141,7 @@ def many_features(run: tables.Run) -> Drawn:
     trials = tables.select(run, {"experiment": "coherence", "grid": grids})
     if trials.empty:
         return None
-    base = {"grid": grids[0], "backend": "serial", "workers": 1}
+    base: tables.Filter = {"grid": grids[0], **tables.SERIAL}
     ends = []
     for key, _ in tables.groups(trials, list(base)):
         pairs = tables.ratio(run, "objective", dict(zip(base, key, strict=True)), base, {})

@@ -24,7 +24,7 @@ NAMES = {
 ERRORS = {"error_rate": "share of wrong labels", "rmse": "root mean squared error", "cut": "capacity cut"}
 SIDE_BY_SIDE = ("hogwild_threads", "aig", "round_robin")  # no lock is held while a gradient is computed
 ROUNDING = 1e-9  # an error below it is none
-ONE = {"backend": "hogwild_threads", "workers": 1}
+ONE: tables.Filter = {"backend": "hogwild_threads", "workers": 1}
 
 
 @caption(
@@ -37,13 +37,12 @@ ONE = {"backend": "hogwild_threads", "workers": 1}
 )
 def paper_speedup(run: tables.Run) -> Drawn:
     """Draw the speed-up over one Hogwild! worker against workers, and the paper's on its machine."""
-    trials = tables.select(run, {"experiment": EXPERIMENTS, "grid": list(NAMES)})
+    where: tables.Filter = {"experiment": EXPERIMENTS, "grid": list(NAMES)}
+    trials = tables.select(run, where)
     pairs = [trials.head(0).assign(value=0.0)]
     for (backend, workers), _ in tables.groups(trials, ["backend", "workers"]):
-        sides = ONE, {"backend": backend, "workers": workers}
-        found = tables.ratio(
-            run, "seconds_per_epoch", *sides, {"experiment": EXPERIMENTS, "grid": list(NAMES)}
-        )
+        scheme: tables.Filter = {"backend": backend, "workers": workers}
+        found = tables.ratio(run, "seconds_per_epoch", ONE, scheme, where)
         pairs.append(found.assign(backend=backend, workers=workers))
     table = tables.summarise(pd.concat(pairs[1:] or pairs), [*WORKLOAD, "backend", "workers"], "value")
     shown = sorted(tables.groups(table, WORKLOAD), key=lambda item: list(NAMES).index(item[0][1]))
@@ -127,8 +126,9 @@ def gradient_delay(run: tables.Run) -> Drawn:
     found = [trials.head(0).assign(value=0.0)]
     for backend in tables.ordered(set(trials["backend"]) - {"serial"}):
         workers = int(trials[trials["backend"] == backend]["workers"].max())
-        sides = {"backend": "serial", "workers": 1}, {"backend": backend, "workers": workers}
-        found.append(tables.ratio(run, "seconds_per_epoch", *sides, where).assign(backend=backend))
+        scheme: tables.Filter = {"backend": backend, "workers": workers}
+        pairs = tables.ratio(run, "seconds_per_epoch", tables.SERIAL, scheme, where)
+        found.append(pairs.assign(backend=backend))
     pairs = pd.concat(found)
     # a logarithmic axis has no 0: without a delay is drawn at a tenth of the shortest
     shortest = pairs[pairs["gradient_delay"] > 0]["gradient_delay"].min() / 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import string
 import textwrap
 from typing import Any, NamedTuple
 
@@ -53,6 +52,8 @@ class Look(NamedTuple):
 
     def line(self, **options: Any) -> dict[str, Any]:
         """Return matplotlib's options for a line with markers."""
+        if str(self.marker).startswith("$"):  # a white edge would leave nothing of a letter's strokes
+            options |= {"mec": self.color, "mew": 0.3, "markersize": LETTER_SIZE}
         return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle, **options}
 
 
@@ -77,6 +78,8 @@ PALETTE: dict[str, tuple[Any, ...]] = {
 }
 COLORS = ("#6b4c9a", "#a0522d", "#1b7f79", "#c2185b", "#4d6a12", "#34568b", "#996515")
 DASHES = ((0, (3, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)))
+# as markers: without those that look like a whisker
+OURS, THEIRS, LETTER_SIZE = "ABCDEGHKMNPQRSUVWXZ", "abdeghkmnpqsuwxyz23456789", 5.2
 # Hatches of two or three kinds of strokes; "/" with "\\" would be an "x", and "|" with "-" a "+".
 HATCHES = {
     count: [
@@ -99,13 +102,13 @@ def look(solver: str) -> Look:
     ours, theirs = ([name for name in names if name not in PALETTE] for names in (BACKENDS, [*AGAIN, *PEERS]))
     place, letters, hatches = 0, "?", ["oo"]  # of another version of this project
     if solver in ours:
-        place, letters, hatches = ours.index(solver), string.ascii_uppercase, HATCHES[2]
+        place, letters, hatches = ours.index(solver), OURS, HATCHES[2]
     elif solver in theirs:
-        place, letters, hatches = theirs.index(solver), string.ascii_lowercase, HATCHES[3]
+        place, letters, hatches = theirs.index(solver), THEIRS, HATCHES[3]
     return Look(
         words.solver(solver),
         COLORS[place % len(COLORS)],
-        f"${letters[place % len(letters)]}$",
+        rf"$\mathbf{{{letters[place % len(letters)]}}}$",
         DASHES[place % len(DASHES)],
         hatches[place % len(hatches)],
     )
