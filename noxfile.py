@@ -51,10 +51,17 @@ def build_peers(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests with the reference versions; arguments go to pytest."""
+    """Run the tests, but for slow ones, with the reference versions; arguments go to pytest."""
     install(session, *group("tests"), peers=True)
     build_peers(session)
-    session.run(*PYTEST, *session.posargs)
+    session.run(*PYTEST, "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def tests_slow(session: nox.Session) -> None:
+    """Run the slow tests with the reference versions; arguments go to pytest."""
+    install(session, *group("tests"), peers=True)
+    session.run(*PYTEST, "-m", "slow", *session.posargs)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])

@@ -110,41 +110,49 @@ def _both(
     threads = Backend(name, title, "threads", *how, f"threads {description}")
     other = f"{name.removesuffix('_threads')}_processes"
     title = title.replace("threads", "processes") if "threads" in title else f"{title}, processes"
-    return [threads, Backend(other, title, "processes", *how, f"the same as {name}, with processes")]
+    return [threads, Backend(other, title, "processes", *how, f"the same as `{name}`, with processes")]
 
 
-_SERIAL = Backend(
-    *("serial", "serial", "caller", Shares(), Unguarded, IDENTICAL), "one worker, the caller itself"
-)
+_SERIAL = Backend(*("serial", "serial", "caller", Shares(), Unguarded, IDENTICAL), "the caller, alone")
 _POOL = Backend(
     *("pool", "pool (guide)", "pool", Shares(), Unguarded, STATISTICAL),
     "the tutorial's scheme: tasks through a Pool, in NumPy",
 )
 _PADDED = Backend(
     *("hogwild_padded", "Hogwild! threads, padded", "threads", Padded(), Unguarded, STATISTICAL),
-    "the same, with a cache line for each weight",
+    "threads that share the weights unguarded, with a cache line for each weight",
 )
 _AVERAGING = Backend(
     *("averaging", "averaging", "threads", Private(), Unguarded, IDENTICAL),
-    "a whole run in each thread, averaged when evaluated",
+    "threads with a whole run each, averaged when evaluated",
 )
-_PAIRS = (
-    _both("locked", "locked", Shares(), GlobalLock, "with one lock around read, compute and write"),
-    _both("hogwild_threads", "Hogwild! threads", Shares(), Unguarded, "that share the weights unguarded"),
-    _both("replicated", "replicas", Replicas(), Unguarded, "with replicas, merged every so many updates"),
-    _both(
+_ALL = [
+    _SERIAL,
+    *_both("locked", "locked", Shares(), GlobalLock, "with one lock around read, compute and write"),
+    *_both("hogwild_threads", "Hogwild! threads", Shares(), Unguarded, "that share the weights unguarded"),
+    _PADDED,
+    *_both("replicated", "replicas", Replicas(), Unguarded, "with replicas, merged every so many updates"),
+    *_both(
         *("hogwild_hot_replicated", "hot replicas, cold shared", Hot(), Unguarded),
         "with replicas of the popular weights alone; the others shared unguarded",
     ),
-    _both("atomic", "atomic adds", Shares(), Atomic, "with an atomic add for each component"),
-    _both("aig", "AIG (locks per variable)", Shares(), VariableLocks, "with a lock for each variable"),
-    _both("round_robin", "RR (turns)", Shares(), Turns, "that write strictly in turn"),
-    _both("cyclades", "CYCLADES", Rounds(), Unguarded, "whose updates never conflict", exact=True),
-)
-_THREADS, _PROCESSES = zip(*_PAIRS, strict=True)
-BACKENDS: dict[str, Backend] = {
-    each.name: each for each in (_SERIAL, *_THREADS, _PADDED, _AVERAGING, *_PROCESSES, _POOL)
-}
+    *_both("atomic", "atomic adds", Shares(), Atomic, "with an atomic add for each component"),
+    *_both("aig", "AIG (locks per variable)", Shares(), VariableLocks, "with a lock for each variable"),
+    *_both("round_robin", "RR (turns)", Shares(), Turns, "that write strictly in turn"),
+    *_both(
+        "cyclades",
+        "CYCLADES",
+        Rounds(),
+        Unguarded,
+        "whose updates never conflict: the bits of `serial`",
+        exact=True,
+    ),
+    _AVERAGING,
+    _POOL,
+]
+# In the order of figures and tables: variants with processes come last, but for that of Hogwild! itself.
+_ALL.sort(key=lambda each: each.team == "processes" and each.name != "hogwild_processes")
+BACKENDS: dict[str, Backend] = {each.name: each for each in _ALL}
 
 
 def backend(name: str, **options: Any) -> Backend:

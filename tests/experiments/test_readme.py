@@ -6,6 +6,9 @@ import pytest
 from experiments.report import readme
 from tests.experiments import fake_run
 
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+TABLE = "<!-- backends:begin -->\n<!-- backends:end -->\n"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -16,15 +19,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "README.md"
-    path.write_text(f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\n\nThe end: \\1 é\n", encoding="utf-8")
+    path.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end: \\1 é\n{TABLE}", encoding="utf-8")
     return path
 
 
 def test_only_the_block_is_rewritten(run: Path, page: Path) -> None:
     readme.update(run, page)
     text = page.read_text(encoding="utf-8")
-    assert text.startswith(f"# Title\n\n{readme.BEGIN}\n")
-    assert text.endswith(f"\n{readme.END}\n\nThe end: \\1 é\n")
+    assert text.startswith(f"# Title\n\n{BEGIN}\n")
+    assert f"\n{END}\n\nThe end: \\1 é\n<!-- backends" in text
+    assert "| `atomic` | threads with an atomic add for each component | a distribution of results |" in text
     assert "\nold\n" not in text
 
 
@@ -55,9 +59,7 @@ def test_check_fails_on_a_stale_block_and_writes_nothing(run: Path, page: Path) 
     readme.update(run, page, check=True)
 
 
-@pytest.mark.parametrize(
-    "text", ["nothing", f"{readme.END}\n{readme.BEGIN}", f"{readme.BEGIN}\n{readme.END}\n" * 2]
-)
+@pytest.mark.parametrize("text", ["nothing", f"{END}\n{BEGIN}", f"{BEGIN}\n{END}\n" * 2])
 def test_markers_must_be_there_once_and_in_order(run: Path, page: Path, text: str) -> None:
     page.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="once each and in this order"):
