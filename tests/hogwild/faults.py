@@ -102,10 +102,10 @@ def failing_team(team: Any, fault: Fault) -> Any:
     memory = fault.kind == "memory"
 
     class Faulty(team):
-        def __init__(self, plan: Any, step: Any, cores: list[Any]) -> None:
+        def __init__(self, plan: Any, cores: list[Any]) -> None:
             self._segments = 0
             at_start = fault.moment == "start"
-            super().__init__(plan, step, [Failing(0, memory), *cores[1:]] if at_start else cores)
+            super().__init__(plan, [Failing(0, memory), *cores[1:]] if at_start else cores)
 
         def run(self, segment: Any) -> Any:
             self._segments += 1
