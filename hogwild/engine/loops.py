@@ -39,7 +39,6 @@ class Job(NamedTuple):
     guard: Any
     sampling: Any
     delay: Any
-    step: Any
     weights: Any
     epoch: int
     order: Any  # uint32, for the examples of the updates that are performed at once
@@ -47,9 +46,9 @@ class Job(NamedTuple):
 
 
 @compiled
-def run_examples(job: Any, begin: int, end: int) -> None:
+def run_examples(job: Any, step: Any, begin: int, end: int) -> None:
     """Perform the updates at positions begin … end-1 of an epoch, one example each."""
-    problem, guard, sampling, delay, step, weights, epoch, order, scratch = job
+    problem, guard, sampling, delay, weights, epoch, order, scratch = job
     examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     list_examples(sampling, examples, key, begin, end, order)
@@ -75,12 +74,12 @@ def run_examples(job: Any, begin: int, end: int) -> None:
 
 
 @compiled
-def run_batches(job: Any, begin: int, end: int, batch_size: int) -> None:
+def run_batches(job: Any, step: Any, begin: int, end: int, batch_size: int) -> None:
     """Perform the updates at positions begin … end-1 of an epoch, averaged over mini-batches.
 
     The last batch may be smaller.
     """
-    problem, guard, sampling, delay, step, weights, epoch, _, gradient = job
+    problem, guard, sampling, delay, weights, epoch, _, gradient = job
     examples = count(problem)
     key = epoch_key(sampling.seed, epoch)
     for batch in range(begin, end, batch_size):
@@ -126,18 +125,18 @@ class Batches(NamedTuple):
 
 
 @abstract
-def run_part(updates: Any, job: Any, begin: Any, end: Any) -> Any:
+def run_part(updates: Any, job: Any, step: Any, begin: Any, end: Any) -> Any:
     """Perform the updates at positions begin … end-1, as a part of a larger kernel."""
 
 
 @run_part.of(Singles)
-def _run_part_of_singles(updates, job, begin, end):
-    run_examples(job, begin, end)
+def _run_part_of_singles(updates, job, step, begin, end):
+    run_examples(job, step, begin, end)
 
 
 @run_part.of(Batches)
-def _run_part_of_batches(updates, job, begin, end):
-    run_batches(job, begin, end, updates.size)
+def _run_part_of_batches(updates, job, step, begin, end):
+    run_batches(job, step, begin, end, updates.size)
 
 
 @abstract
@@ -156,6 +155,6 @@ def _size_of_batches(updates):
 
 
 @compiled
-def run(updates: Any, job: Any, begin: int, end: int) -> None:
+def run(updates: Any, job: Any, step: Any, begin: int, end: int) -> None:
     """Perform the updates at positions begin … end-1 of an epoch."""
-    run_part(updates, job, begin, end)
+    run_part(updates, job, step, begin, end)

@@ -41,5 +41,5 @@ class Private(Schedule):
 
     def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
         """Perform all updates of a segment."""
-        job = own.job(in_epoch(segment.step, segment.epoch), segment.epoch)
-        return in_blocks(own, job, segment.begin, segment.end, goes_on)
+        step, epoch, begin, end, _ = segment
+        return in_blocks(own, epoch, in_epoch(step, epoch), begin, end, goes_on)

@@ -14,7 +14,7 @@ from hogwild.engine.atomics import fetch_add, load, ticks
 from hogwild.engine.cells import acquire, release, rows_apart
 from hogwild.engine.compiling import compiled, inlined
 from hogwild.engine.contract import count
-from hogwild.engine.loops import Job, run_part, size_of
+from hogwild.engine.loops import run_part, size_of
 from hogwild.engine.steps import in_epoch, log_scale_at, restarted, step_at
 from hogwild.sharing.moves import AsMade, Multiplied, counted
 from hogwild.sharing.schedule import Assignment, Plan, Schedule, Segment
@@ -172,9 +172,10 @@ class Replicas(Schedule):
 
     def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
         """Take what is next until nothing is left."""
-        job, done = own.job(in_epoch(segment.step, segment.epoch), segment.epoch), 0
+        rule, epoch, begin, end, _ = segment
+        job, step, done = own.job(epoch), in_epoch(rule, epoch), 0
         while goes_on():
-            taken = int(run_periods(own.plan.updates, job, own.state, segment.begin, segment.end))
+            taken = int(run_periods(own.plan.updates, job, step, own.state, begin, end))
             done += taken
             if taken < own.order.size:  # nothing is left to take
                 break
@@ -182,7 +183,7 @@ class Replicas(Schedule):
 
     def perform_none(self, own: Assignment) -> None:
         """Call the loops for no update."""
-        run_periods(own.plan.updates, own.first_job, own.state, 0, 0)
+        run_periods(own.plan.updates, *own.first, own.state, 0, 0)
         leave_segment(own.state)
 
     def end(self, own: Assignment) -> None:
@@ -196,30 +197,14 @@ class Replicas(Schedule):
         self.replica.lock[0] = 0
 
 
-@inlined
-def with_step(job: Any, step: Any) -> Any:
-    """Return the same job with another step rule of the same type."""
-    return Job(
-        job.problem,
-        job.guard,
-        job.sampling,
-        job.delay,
-        step,
-        job.weights,
-        job.epoch,
-        job.order,
-        job.scratch,
-    )
-
-
 @compiled
-def run_periods(updates: Any, job: Any, replica: Any, begin: int, end: int) -> int:
+def run_periods(updates: Any, job: Any, step: Any, replica: Any, begin: int, end: int) -> int:
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
     Workers take what is next, for their cores are not equally fast, and merge their replicas after each
     period. Merges are outside the loop over updates: inside, every update paid for the call.
     """
-    mine, workers, step, epoch = replica.cells[replica.worker], replica.cells.size, job.step, job.epoch
+    mine, workers, epoch = replica.cells[replica.worker], replica.cells.size, job.epoch
     size, examples, performed = size_of(updates), count(job.problem), 0
     first = log_scale_at(step, epoch + begin / examples)
     while performed < job.order.size:
@@ -240,7 +225,7 @@ def run_periods(updates: Any, job: Any, replica: Any, begin: int, end: int) -> i
         before = first + mine["clock"]
         rule = restarted(step, time, before + mine["shrunk"])
         mine["rate"] = step_at(step, time)
-        run_part(updates, with_step(job, rule), position, stop)
+        run_part(updates, job, rule, position, stop)
         mine["shrunk"] = log_scale_at(rule, epoch + stop / examples) - before
         taken = min(begin + load(replica.next, 0), end)
         mine["now"] = log_scale_at(step, epoch + taken / examples) - first

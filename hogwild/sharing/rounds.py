@@ -94,19 +94,19 @@ class Rounds(Schedule):
 
     def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
         """Perform a worker's updates round by round: all workers end after the same block."""
-        job, done = own.job(in_epoch(segment.step, segment.epoch), segment.epoch), 0
+        job, step, done = own.job(segment.epoch), in_epoch(segment.step, segment.epoch), 0
         plan, size = own.plan, batch_size_of(own.plan)
         for begin in range(segment.begin, segment.end, plan.block):
             end = min(begin + plan.block, segment.end)
             if not agreed(own.state, begin, end, goes_on()):
                 break
             mine = share_of(begin, end, own.worker, plan.workers, size)
-            done += int(run_rounds(plan.updates, job, own.state, begin, end, *mine))
+            done += int(run_rounds(plan.updates, job, step, own.state, begin, end, *mine))
         return done
 
     def perform_none(self, own: Assignment) -> None:
         """Call the loops for no update."""
-        run_rounds(own.plan.updates, own.first_job, own.state, 0, 0, 0, 0)
+        run_rounds(own.plan.updates, *own.first, own.state, 0, 0, 0, 0)
         agreed(own.state, -1, 0, True)
         leave_segment(own.state)
 
@@ -156,7 +156,9 @@ def _chosen_are_scattered(sampling):
 
 
 @compiled
-def run_rounds(updates: Any, job: Any, state: Any, begin: int, end: int, first: int, last: int) -> int:
+def run_rounds(
+    updates: Any, job: Any, step: Any, state: Any, begin: int, end: int, first: int, last: int
+) -> int:
     """Perform one worker's updates among those at positions begin … end-1 of an epoch; return their number.
 
     Where no schedule was kept, this worker schedules positions first … last-1 of them.
@@ -174,7 +176,6 @@ def run_rounds(updates: Any, job: Any, state: Any, begin: int, end: int, first: 
         job.guard,
         chosen,
         job.delay,
-        job.step,
         job.weights,
         job.epoch,
         job.order,
@@ -190,7 +191,7 @@ def run_rounds(updates: Any, job: Any, state: Any, begin: int, end: int, first: 
             stop += 1
         if part > 0:
             _await_done(cells, position)
-            run_part(updates, part_job, 0, part)
+            run_part(updates, part_job, step, 0, part)
         store_release(cells, worker, stop, "done")
         performed += part
         shared += part if part < stop - position else 0

@@ -47,16 +47,16 @@ class Assignment(NamedTuple):
     scratch: np.ndarray
     state: Any = None  # what else the schedule keeps for a worker
 
-    def job(self, step: KernelStep, epoch: int) -> Job:
-        """Return what kernels are given."""
+    def job(self, epoch: int) -> Job:
+        """Return what kernels are given beside the step rule."""
         plan = self.plan
-        records = (plan.problem, plan.guard, plan.sampling, plan.delay, step)
-        return Job(*records, plan.weights, epoch, self.order, self.scratch)
+        records = (plan.problem, plan.guard, plan.sampling, plan.delay, plan.weights)
+        return Job(*records, epoch, self.order, self.scratch)
 
     @property
-    def first_job(self) -> Job:
-        """The job of the first epoch."""
-        return self.job(in_epoch(self.plan.step, 0), 0)
+    def first(self) -> tuple[Job, KernelStep]:
+        """The job and the step rule of the first epoch."""
+        return self.job(0), in_epoch(self.plan.step, 0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Schedule:
 
     def perform_none(self, own: Assignment) -> None:
         """Call the loop that the schedule runs, for no update."""
-        run(own.plan.updates, own.first_job, 0, 0)
+        run(own.plan.updates, *own.first, 0, 0)
 
     def before(self, plan: Plan) -> None:
         """Do once, before training, what is the same in every epoch."""
@@ -158,12 +158,15 @@ def share_of(begin: int, end: int, worker: int, workers: int, batch_size: int) -
     return first, min(last, end)
 
 
-def in_blocks(own: Assignment, job: Job, begin: int, end: int, goes_on: Callable[[], bool]) -> int:
+def in_blocks(
+    own: Assignment, epoch: int, step: KernelStep, begin: int, end: int, goes_on: Callable[[], bool]
+) -> int:
     """Perform the updates at positions begin … end-1 block by block; return their number."""
+    job = own.job(epoch)
     for position in range(begin, end, own.plan.block):
         if not goes_on():
             return position - begin
-        run(own.plan.updates, job, position, min(position + own.plan.block, end))
+        run(own.plan.updates, job, step, position, min(position + own.plan.block, end))
     return end - begin
 
 

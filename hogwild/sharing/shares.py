@@ -42,7 +42,7 @@ class Shares(Schedule):
         if self._next is None:
             super().perform_none(own)
         else:
-            run_pieces(own.plan.updates, own.first_job, 0, 0, self._next, 1)
+            run_pieces(own.plan.updates, *own.first, 0, 0, self._next, 1)
 
     def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
         """Perform a worker's share of a segment, or pieces of it."""
@@ -50,16 +50,16 @@ class Shares(Schedule):
         if self._next is not None:
             piece = count(plan.problem) // (_PIECES * plan.workers)
             piece = max(_SHORTEST_PIECE, min(_LONGEST_PIECE, piece))
-            job, done = own.job(in_epoch(segment.step, epoch), epoch), 0
+            job, step, done = own.job(epoch), in_epoch(segment.step, epoch), 0
             while goes_on():
-                taken = int(run_pieces(plan.updates, job, begin, end, self._next, piece))
+                taken = int(run_pieces(plan.updates, job, step, begin, end, self._next, piece))
                 done += taken
                 if taken < own.order.size:  # nothing is left to take
                     break
             return done
         first, last = share_of(begin, end, own.worker, plan.workers, batch_size_of(plan))
         step = paced(segment, first, plan.workers, count(plan.problem))
-        return in_blocks(own, own.job(step, epoch), first, last, goes_on)
+        return in_blocks(own, epoch, step, first, last, goes_on)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def paced(segment: Segment, begin: int, workers: int, examples: int) -> KernelSt
 
 
 @compiled
-def run_pieces(updates: Any, job: Any, begin: int, end: int, following: Any, length: int) -> int:
+def run_pieces(updates: Any, job: Any, step: Any, begin: int, end: int, following: Any, length: int) -> int:
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
     Workers take pieces as they come to them: however fast each of them is, the positions that they are at are
@@ -115,6 +115,6 @@ def run_pieces(updates: Any, job: Any, begin: int, end: int, following: Any, len
         if position >= end:
             break
         stop = min(position + taken, end)
-        run_part(updates, job, position, stop)
+        run_part(updates, job, step, position, stop)
         performed += stop - position
     return performed

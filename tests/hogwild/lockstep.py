@@ -93,7 +93,7 @@ def _segment(team: list[Assignment], rule: Any, epoch: int, begin: int, end: int
     while done:
         done = 0
         for own in team:
-            job = own.job(in_epoch(rule, epoch), epoch)
-            done += replicas.run_periods(own.plan.updates, job, own.state, begin, end)
+            job, now = own.job(epoch), in_epoch(rule, epoch)
+            done += replicas.run_periods(own.plan.updates, job, now, own.state, begin, end)
     for own in team:
         own.plan.schedule.end(own)

@@ -73,7 +73,7 @@ def clock(monkeypatch):
         monkeypatch.setattr(module, "time", clock.module())
     perform, assign, evaluate = crew.perform, Shares.assign, LeastSquares.objective
 
-    def run(updates, job, begin, end):
+    def run(updates, job, step, begin, end):
         if end == begin:
             clock.advance(COMPILING * SECOND)
         litter = [[] for _ in range(5_000)]

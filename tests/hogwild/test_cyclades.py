@@ -237,8 +237,8 @@ def test_a_time_limit_ends_all_workers_after_the_same_update(
     weights, order = np.zeros(case.n_weights), np.empty(2000, np.uint32)
     for epoch in range(-(-performed // 2000)):
         end = min(2000, performed - 2000 * epoch)
-        records = (case.kernel_record(0.0, layout), Unguarded(), record, NoDelay(), in_epoch(STEP, epoch))
-        run_examples(Job(*records, weights, epoch, order, np.zeros(0)), 0, end)
+        records = (case.kernel_record(0.0, layout), Unguarded(), record, NoDelay())
+        run_examples(Job(*records, weights, epoch, order, np.zeros(0)), in_epoch(STEP, epoch), 0, end)
     assert result.weights.tobytes() == weights.tobytes()
 
 
@@ -249,10 +249,10 @@ def test_nobody_waits_for_a_worker_that_failed(
 ) -> None:
     run_rounds = rounds.run_rounds
 
-    def fail(updates: Any, job: Any, state: Any, begin: int, end: int, *share: int) -> int:
+    def fail(updates: Any, job: Any, step: Any, state: Any, begin: int, end: int, *share: int) -> int:
         if end > 100 and state.worker == failing:
             raise ZeroDivisionError("inside the worker")
-        return int(run_rounds(updates, job, state, begin, end, *share))
+        return int(run_rounds(updates, job, step, state, begin, end, *share))
 
     monkeypatch.setattr(rounds, "run_rounds", fail)
     monkeypatch.setattr(assembly, "block_size", lambda *arguments: 60)

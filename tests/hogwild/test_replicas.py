@@ -153,16 +153,16 @@ def test_workers_take_all_updates_once_whole_batches_and_merge_after_each_period
         pytest.skip("the compiled loop cannot be watched")
     pieces: list[list[int]] = []
     merges: list[int] = []
-    monkeypatch.setattr(replicas, "run_part", lambda updates, job, *bounds: pieces.append(list(bounds)))
+    monkeypatch.setattr(replicas, "run_part", lambda updates, job, step, *bounds: pieces.append(list(bounds)))
     monkeypatch.setattr(replicas, "merge_in_time", lambda replica: merges.append(len(pieces)))
     workers, weights = replicas_of(2, merge_every=merge_every)
     case, kind = problem(features=SIZE, examples=400), Singles() if batch_size == 1 else Batches(batch_size)
     order, rule = np.empty(50, np.uint32), Constant(0.1)
-    job = Job(case.kernel_record(), None, None, None, rule, weights, 0, order, np.empty(0))
+    job = Job(case.kernel_record(), None, None, None, weights, 0, order, np.empty(0))
     counts = [1, 1]
     while any(counts):
         for number, replica in enumerate(workers):
-            counts[number] = replicas.run_periods(kind, job, replica, 10, 387)
+            counts[number] = replicas.run_periods(kind, job, rule, replica, 10, 387)
             assert counts[number] <= 50 + batch_size
             for each in replica.cells:
                 if each["left"] <= 0:

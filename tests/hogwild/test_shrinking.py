@@ -178,9 +178,9 @@ def test_workers_of_any_pace_who_take_pieces_are_at_the_same_time(step: Any, bat
     team, turns = [schedule.assign(plan, worker) for worker in range(3)], [0, 0, 0, 0, 0, 1, 2]
     for epoch in range(2):
         schedule.begin(plan.guard)
-        jobs, left = [own.job(in_epoch(rule, epoch), epoch) for own in team], [True] * 3
+        jobs, now, left = [own.job(epoch) for own in team], in_epoch(rule, epoch), [True] * 3
         for worker in itertools.cycle(turns):
-            left[worker] = run_pieces(updates, jobs[worker], 0, 120, schedule._next, 16) > 0
+            left[worker] = run_pieces(updates, jobs[worker], now, 0, 120, schedule._next, 16) > 0
             if not any(left):
                 break
         rule = rule.after(epoch, epoch + 1.0)
@@ -357,8 +357,8 @@ def test_no_update_counts_references(step: Any) -> None:
     kernel = njit(nogil=True, error_model="numpy")(loop.py_func)
     case = problem("hinge", l2=1.0)
     record, rule = case.kernel_record()._replace(penalty=NoPenalty()), in_epoch(WeightDecay(step, 2.0), 0)
-    records = (record, Unguarded(), SAMPLINGS["as_stored"](0), delay_of(0.0), rule, np.zeros(case.n_weights))
-    kernel(Job(*records, 0, np.empty(0, np.uint32), np.zeros(0)), 0, 0)
+    records = (record, Unguarded(), SAMPLINGS["as_stored"](0), delay_of(0.0), np.zeros(case.n_weights))
+    kernel(Job(*records, 0, np.empty(0, np.uint32), np.zeros(0)), rule, 0, 0)
     (code,) = kernel.inspect_llvm().values()
     bodies = re.findall(r"^define .*?^}", code, re.DOTALL | re.MULTILINE)
     assert any("llvm.prefetch" in body or "load atomic" in body for body in bodies)
