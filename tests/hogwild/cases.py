@@ -1,6 +1,7 @@
 """Small problems for the tests."""
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
 from hogwild import Observe
@@ -13,6 +14,11 @@ from hogwild.sharing.guards import Unguarded
 from hogwild.sharing.schedule import Plan
 
 WATCHED = Observe(instrument=True)
+
+
+def slow_but(fast, values):
+    """Parameters of which all but a few are marked slow."""
+    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def arrays(examples=120, features=9, density=0.4, seed=0, labels=False):

@@ -15,7 +15,7 @@ from joblib.externals.loky import get_reusable_executor
 import hogwild
 from hogwild.engine.compiling import config
 from hogwild.teams import borrowed
-from tests.hogwild.cases import problem
+from tests.hogwild.cases import problem, slow_but
 from tests.hogwild.family import footprint, left_behind
 from tests.hogwild.faults import HANG_SECONDS
 
@@ -51,7 +51,7 @@ def _server():
     run("pool")
 
 
-@pytest.mark.parametrize("first", hogwild.BACKENDS)
+@pytest.mark.parametrize("first", slow_but(["serial", "hogwild_processes", "pool"], hogwild.BACKENDS))
 def test_any_two_backends_run_side_by_side(first):
     """Neither run disturbs the other one, nor what they borrow of the process."""
     names = list(hogwild.BACKENDS)

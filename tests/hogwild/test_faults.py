@@ -18,7 +18,7 @@ import hogwild
 from hogwild import backends
 from hogwild.engine.compiling import config
 from hogwild.teams.processes import ProcessTeam
-from tests.hogwild.cases import problem
+from tests.hogwild.cases import problem, slow_but
 from tests.hogwild.family import footprint, left_behind, shared_memory, workers
 from tests.hogwild.faults import (
     HANG_SECONDS,
@@ -74,14 +74,14 @@ def lock_of(team):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("kind", SIGNALS + WITHIN)
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", slow_but(["locked_processes", "replicated_processes", "pool"], PROCESSES))
 def test_a_process_with_a_fault(backend, kind, moment):
     check(Fault(kind, moment), backend)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("kind", WITHIN)
-@pytest.mark.parametrize("backend", THREADS)
+@pytest.mark.parametrize("backend", slow_but(["round_robin", "cyclades"], THREADS))
 def test_a_thread_with_a_fault(backend, kind, moment):
     check(Fault(kind, moment), backend)
 

@@ -94,8 +94,7 @@ def test_fewer_features_than_hot_ones_are_all_hot(features: int) -> None:
     assert seen[schedule.places].tolist() == list(range(features))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("hot_weights", [None, 1])
+@pytest.mark.parametrize(("dtype", "hot_weights"), [(np.float64, 1), (np.float32, None)])
 @pytest.mark.parametrize("sampling", ["fresh_permutation", "shuffled_once", "with_replacement", "as_stored"])
 def test_a_lone_worker_is_serial_to_the_bit(sampling: str, hot_weights: int | None, dtype: Any) -> None:
     for more in ({}, {"batch_size": 7}, {"gradient_threshold": 0.001}, {"method": "sdca"}):

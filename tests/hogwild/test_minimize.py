@@ -13,7 +13,7 @@ import hogwild
 from hogwild.engine.compiling import config
 from hogwild.problems import LINEAR_PROBLEMS, LeastSquares
 from hogwild.sharing.schedule import share_of
-from tests.hogwild.cases import problem
+from tests.hogwild.cases import problem, slow_but
 from tests.hogwild.family import workers
 
 PARALLEL = [name for name, backend in hogwild.BACKENDS.items() if backend.team != "caller"]
@@ -74,7 +74,7 @@ def reached(name, backend, workers):
     return float(np.median(ends))
 
 
-@pytest.mark.parametrize("name", LINEAR_PROBLEMS)
+@pytest.mark.parametrize("name", slow_but(["hinge"], LINEAR_PROBLEMS))
 @pytest.mark.parametrize("backend", PARALLEL)
 def test_races_cost_little_quality(name, backend):
     """Over several seeds a racing run ends about as near the optimum as the serial one."""

@@ -10,7 +10,7 @@ from hogwild.arguments import derived_seed
 from hogwild.engine.compiling import config
 from hogwild.problems import HingeSVM, LeastSquares
 from hogwild.sharing.guards import Turns, of_worker, retire_worker
-from tests.hogwild.cases import WATCHED, completion, grid_cut, problem
+from tests.hogwild.cases import WATCHED, completion, grid_cut, problem, slow_but
 
 SHARED = [
     name
@@ -124,7 +124,7 @@ FAMILIES = {
 
 
 @pytest.mark.skipif(not COMPILED, reason="millions of updates: minutes without the compiler")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", slow_but(["hinge"], FAMILIES))
 def test_all_guards_and_schedules_reach_the_same_objective(family):
     """Within 1 % of the serial objective, the median over seeds, threads and processes alike."""
     make, step, factor, epochs = FAMILIES[family]
