@@ -37,10 +37,9 @@ LOSSLESS = [
     and not (config.DISABLE_JIT and name not in THREADS)
 ]
 # a loss for each way to share the weights, which has nothing to do with it; threads and processes alike
-LOSSES = dict(
-    zip((backend.policy for backend in hogwild.BACKENDS.values()), itertools.cycle(LINEAR_PROBLEMS))
-)
-PARALLEL = {name: LOSSES[hogwild.BACKENDS[name].policy] for name in BACKENDS if name != "serial"}
+WAYS = {name: (type(backend.schedule), backend.guard) for name, backend in hogwild.BACKENDS.items()}
+LOSSES = dict(zip(dict.fromkeys(WAYS.values()), itertools.cycle(LINEAR_PROBLEMS)))
+PARALLEL = {name: LOSSES[WAYS[name]] for name in BACKENDS if name != "serial"}
 step = compiled(lambda loss, *rest: dual.dual_step(loss, *rest))
 
 
@@ -153,7 +152,7 @@ def racing_case(name: str) -> Any:
 def reached(name: str, backend: str = "serial", workers: int = 1) -> float:
     """The median over seeds."""
     options: dict[str, Any] = {"method": "sdca", "backend": backend, "workers": workers, "epochs": 10}
-    if "replicated" in backend:
+    if hogwild.BACKENDS[backend].schedule.adds_moves:
         options["backend"] = hogwild.backend(backend, merge_every=16)
     ends = [hogwild.minimize(racing_case(name), seed=seed, **options).suboptimality for seed in range(3)]
     return float(np.median(ends))
