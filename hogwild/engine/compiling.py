@@ -105,7 +105,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _alone(group: int, user: int) -> bool:
-    """Return whether a group is the private one that many systems make for each user, with no other member."""
+    """Return whether a group is the private one that many systems make for a user, with no other member."""
     import grp
     import pwd
 

@@ -73,9 +73,7 @@ class Schedule:
     conflict_free: ClassVar[bool] = False  # no two workers write one weight at once, whatever the guard
     serial_alone: ClassVar[bool] = True  # a single worker computes the bits of `serial`
     adds_moves: ClassVar[bool] = False  # of several workers: the sum may leave the set of allowed weights
-    relabels: ClassVar[bool] = (
-        False  # weights do not lie in their order: the problem's indices follow
-    )
+    relabels: ClassVar[bool] = False  # weights do not lie in their order: the problem's indices follow
 
     @classmethod
     def options(cls) -> dict[str, Any]:
