@@ -43,9 +43,9 @@ def minimize(
 ) -> Result:
     """Minimise a problem by stochastic gradient descent or stochastic dual coordinate ascent.
 
-    All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early. Their
-    number changes neither the examples nor, races aside, the updates. With the backend `averaging` each
-    worker performs that many.
+    All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early. The
+    number of workers changes neither the examples nor, races aside, the updates. With the backend `averaging`
+    each of them performs as many.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def minimize(
     method : {"sgd", "sdca"}
         ``"sdca"`` (`hogwild.problems.dual`) has no step size and reaches any accuracy, but slowly in one
         fixed order. Several workers without a guard (`hogwild_threads`, `hogwild_padded`,
-        `hogwild_hot_replicated` and these with processes) lose writes and end near the optimum, not at it:
-        at suboptimalities from 1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need up to
-        twice serial's epochs, 16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their own
-        start, without mini-batches or a threshold. It is not for the backends `averaging` and `pool`, nor for
-        several workers with replacement, which might move the same dual variable at once.
+        `hogwild_hot_replicated` and their variants with processes) lose writes and end near the optimum, not
+        at it: at suboptimalities from 1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need
+        up to twice serial's epochs, 16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their
+        own start, without mini-batches or a threshold. It is not for the backends `averaging` and `pool`, nor
+        for several workers with replacement, which might move the same dual variable at once.
     backend : str or Backend
         A name in `hogwild.BACKENDS`, or a backend with options (`hogwild.backend`); or ``"auto"``: serial,
         Hogwild! threads or replicas, whichever a short trial before the run finds the fastest here

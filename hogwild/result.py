@@ -100,7 +100,7 @@ class Result:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The row of the history that these weights belong to: a run ends with its first unsound row."""
+        """The row of the history that these weights belong to: a diverged run ends with an unsound row."""
         exploded = self.status == Status.DIVERGED and len(self.history) > 1
         return self.history[-2 if exploded else -1]
 

@@ -1,8 +1,8 @@
 """How narrow the intervals of the headline ratios are, and whether a run does its further replicates.
 
 A run looks at most twice: after the planned replicates, and after all. To look more often, and to end when an
-interval happens to be narrow, would make it cover less than it says; `statistics.beyond` allows for two looks.
-The rule looks at the width alone, never at the verdict, so that it does not favour one.
+interval happens to be narrow, would make it cover less than it says; `statistics.beyond` allows for two. The
+rule looks at the width alone, never at the verdict, so that it does not favour one.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def _merged(
 
 
 def load_edges(path: str | os.PathLike[str], terminals: Sequence[int] | np.ndarray) -> Graph:
-    """Read an edge list: ``u v`` or ``u v capacity`` on each line, split by spaces or commas.
+    """Read an edge list: ``u v`` or ``u v capacity`` on each line, separated by spaces or commas.
 
     Parameters
     ----------

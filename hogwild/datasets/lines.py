@@ -110,7 +110,7 @@ def blocks(source: Source, comment: bytes = b"", size: int = _BLOCK) -> Iterator
 
 
 class Table(NamedTuple):
-    """How the lines of a table look: two whole numbers, then numbers, split by a mark."""
+    """How the lines of a table look: two whole numbers, then numbers, separated by a mark."""
 
     mark: bytes  # a pattern
     marks: bytes  # the characters of marks

@@ -43,8 +43,8 @@ _MOST_BUCKETS = 200  # each keeps four files open
 class RowsWriter:
     """Writes rows to a folder, one block after another; a context manager, finished when it is left.
 
-    If an exception leaves it, it removes what it wrote. Rows become canonical on the way: sorted, duplicates
-    added up, no explicit zeros.
+    After an exception it removes what it wrote. Rows become canonical on the way: sorted, duplicates added
+    up, no explicit zeros.
 
     Parameters
     ----------

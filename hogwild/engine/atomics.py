@@ -147,7 +147,7 @@ _returning_the_cell(fetch_add, _emit_fetch_add)
 
 
 def prefetch(array: Any, index: Any) -> None:
-    """Ask for the cache line of a cell that is soon read."""
+    """Ask for the cache line of a cell that will soon be read."""
 
 
 @_twin(prefetch, lambda array, index: types.void)

@@ -174,7 +174,7 @@ def _open_all_watched(guard: Instrumented) -> None:
 
 @inlined
 def _count_waiting(guard: Any, begin: Any) -> None:
-    if waits(guard.inner):  # reading the clock takes time too: not where nobody waits
+    if waits(guard.inner):  # reading the clock takes time: not where nobody waits
         guard.cells[guard.worker]["waited"] += np.int64(ticks() - begin)
 
 

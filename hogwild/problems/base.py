@@ -62,8 +62,8 @@ class Problem:
     dtype : numpy.dtype
         Precision of data and weights.
     merges : int
-        How often a worker merges its replica in an epoch, at least and besides at its end, over the number of
-        workers: so hardly more epochs are needed than with one worker.
+        In an epoch a worker merges its replica at least this often times the number of workers, and at its
+        end: then hardly more epochs are needed than with one worker.
     constrained : bool
         Whether weights must stay in a set: then moves of workers do not add up, and replicas cannot merge.
     convex : bool
@@ -250,7 +250,7 @@ class Problem:
         return self.gauge()(objective)
 
     def gauge(self, target: float | None = None) -> Callable[[float], float]:
-        """Return `suboptimality` as it is now, though another run may have the problem solved again.
+        """Return `suboptimality` as it is now, even if another run has the problem solved again.
 
         Parameters
         ----------
