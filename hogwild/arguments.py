@@ -135,7 +135,7 @@ def _observe(given: Observe | None) -> tuple[Observe, Any]:
 
 
 def _check_problem(problem: Problem, backend: Backend, batch_size: int, threshold: float) -> None:
-    """Refuse combinations of a problem, a backend, mini-batches and a threshold that cannot be."""
+    """Refuse combinations of problem, backend, mini-batches and threshold that do not work."""
     if not isinstance(problem, LinearProblem):
         if batch_size != 1:
             raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")

@@ -16,7 +16,7 @@ _FREE, _TAKEN = 0, 1
 def rows_apart(count: int, **fields: type) -> np.ndarray:
     """Return zeros with named fields, of shape (count,), so that no two rows share a cache line.
 
-    Compiled code reads and writes its own row as ``cells[worker]["field"]``. For a row that others look at it
+    Compiled code reads and writes its own row as ``cells[worker]["field"]``. If others look at the row, it
     uses the functions of `hogwild.engine.atomics`, as ``load(cells, worker, "field")``.
     """
     packed = np.dtype(list(fields.items()), align=True)

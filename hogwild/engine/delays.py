@@ -1,7 +1,7 @@
 """An artificial, busy delay for each gradient, as in Figure 5c of Niu et al. 2011.
 
 Where the core has a clock of constant rate, a delay ends by the clock: on a slowed or shared core, turns of a
-loop take longer. The shortest delays are counted in turns, since reading the clock would exceed them.
+loop take longer. The shortest delays are counted in turns, since reading the clock would take longer.
 """
 
 import functools

@@ -81,7 +81,7 @@ class Replica(NamedTuple):
     next: np.ndarray  # int64 of shape (1,): the next position to take
     merged: np.ndarray  # float64 of shape (1,): the logarithm of the shrinking merged in this segment
     cells: np.ndarray  # of shape (workers,)
-    adapts: bool  # whether the period does, to hold the merges' share of the time
+    adapts: bool  # whether the period does, so that merges take their share of the time
     longest: int  # period
     worker: int
 
@@ -212,7 +212,7 @@ def run_periods(updates: Any, job: Any, step: Any, replica: Any, begin: int, end
         left = end - begin - load(replica.next, 0)
         if left <= 0:
             break
-        piece = left if workers == 1 else max(left // (2 * workers), _SMALLEST)  # all shall end together
+        piece = left if workers == 1 else max(left // (2 * workers), _SMALLEST)  # so that all end together
         length = min(piece, mine["left"], job.order.size - performed)
         length = max(length // size, 1) * size
         position = begin + fetch_add(replica.next, 0, length)

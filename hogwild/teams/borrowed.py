@@ -39,7 +39,7 @@ def _after_fork() -> None:
     if _state.pauses and _state.collected:
         gc.enable()
     _state.pauses = 0
-    if _state.owner != threading.get_ident():  # the thread that Ctrl-C reached does not exist here
+    if _state.owner != threading.get_ident():  # the thread that Ctrl-C reached is gone: now it is this one
         _state.holds = 0
         _state.waiting.clear()
         if _state.previous is not None and signal.getsignal(signal.SIGINT) is _obey:

@@ -96,7 +96,7 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
     rate, rows = task
     if tools.delay != NoDelay():
         spend(tools.delay, len(rows))
-    with np.errstate(over="ignore", invalid="ignore"):  # divergence is seen when it is evaluated
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence shows at the evaluation
         batch_step(tools.weights, tools.loss, tools.slopes, tools.threshold, rate, rows)
     tools.updates[worker] += len(rows)
     tools.cpu_seconds[worker] = time.process_time()

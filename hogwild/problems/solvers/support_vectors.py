@@ -124,7 +124,7 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
     weights = np.zeros(X.shape[1])
     active = np.flatnonzero(squares > 0)
     count, limits = active.size, np.array([math.inf, -math.inf])
-    # with few columns the system can be factored, and interior points can rely on it
+    # with few columns the system is factored, and interior points are sure to succeed
     most = min(_PASSES * X.nnz, work.left) if X.shape[1] <= MOST_DENSE else _SHARE * work.left
     own, narrow, seed = Work(most), _FIRST_RANGE, np.uint64(0)
     while own.left > 0 and active.size:
