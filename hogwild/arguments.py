@@ -135,7 +135,7 @@ def _observe(given: Observe | None) -> tuple[Observe, Any]:
 
 
 def _check_problem(problem: Problem, backend: Backend, batch_size: int, threshold: float) -> None:
-    """Refuse what a problem, a backend, mini-batches and a threshold cannot be together."""
+    """Refuse combinations of problem, backend, mini-batches and threshold that do not work."""
     if not isinstance(problem, LinearProblem):
         if batch_size != 1:
             raise ValueError(f"batch_size is {batch_size}; for {problem.name} it must be 1")
@@ -179,7 +179,7 @@ def _check_dual(
     initial_weights: Any,
     sampling: str,
 ) -> None:
-    """Refuse what the method ``sdca`` is not for."""
+    """Refuse what the method ``sdca`` does not take."""
     if not isinstance(problem, LinearProblem):
         raise ValueError(f"method is 'sdca'; it is for linear models, not for {problem.name}")
     if backend.whole_runs or not (backend.compiled and backend.applies_all):
@@ -197,7 +197,7 @@ def _check_dual(
 
 
 def _check_scaled(problem: Problem, backend: Backend, method: str, observe: Observe) -> None:
-    """Refuse what a penalty that is a common factor of all weights is not for."""
+    """Refuse what a penalty paid by a common factor does not allow."""
     for name, given, allowed in (
         ("problem", problem.name, isinstance(problem, LinearProblem) or "a linear model"),
         ("method", method, method == "sgd" or "'sgd'"),
@@ -227,7 +227,7 @@ def derived_seed(seed: int, axis: str) -> int:
 
 
 def starting_weights(problem: Problem, given: Any, seed: int) -> np.ndarray:
-    """Return the weights to start from: the problem's own, normal random ones or the given."""
+    """Return the weights to start from: the problem's own, normal random ones or those given."""
     size = problem.n_weights
     random = np.random.default_rng(derived_seed(seed, "start"))
     if given is None:

@@ -1,4 +1,4 @@
-"""From checked arguments to a team that is ready: what is the same for every backend, and what is its own."""
+"""From checked arguments to a team that is ready: what all backends share, and what is a backend's own."""
 
 from typing import Any, NamedTuple
 

@@ -150,7 +150,7 @@ _ALL = [
     _AVERAGING,
     _POOL,
 ]
-# In the order of figures and tables: variants with processes come last, but for that of Hogwild! itself.
+# In the order of figures and tables: variants with processes come last, except that of Hogwild! itself.
 _ALL.sort(key=lambda each: each.team == "processes" and each.name != "hogwild_processes")
 BACKENDS: dict[str, Backend] = {each.name: each for each in _ALL}
 
@@ -164,10 +164,10 @@ def backend(name: str, **options: Any) -> Backend:
         A name in `BACKENDS`.
     merge_every : int, optional
         For the backends that have replicas: a worker's updates from one merge of its replica to the next. By
-        default as many as make merging a twentieth of the work, within limits.
+        default chosen so that merging is a twentieth of the work, within limits.
     hot_weights : int, optional
         For the backends that replicate the most popular weights alone: how many. By default 16,384. Rounded
-        up to whole pages of memory, or all if there are no more.
+        up to whole pages of memory, or all if there are fewer.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``backend="auto"``: who is fastest on this problem and this machine, found by a short trial."""
+"""``backend="auto"``: which is fastest on this problem and this machine, found by a short trial."""
 
 import itertools
 import statistics
@@ -51,7 +51,7 @@ def choose(setup: Setup) -> Choice:
     try:
         for name, count in candidates.items():
             made[name] = assemble(setup, BACKENDS[name], count)
-            made[name].team.run(segment)  # what is touched first is not cached, and periods adapt
+            made[name].team.run(segment)  # a first touch is not cached, and periods adapt
         for _, name in itertools.product(range(_TRIALS), candidates):
             seconds[name].append(made[name].team.run(segment)[0])
         typical = {name: statistics.median(values) for name, values in seconds.items()}

@@ -43,22 +43,22 @@ def minimize(
 ) -> Result:
     """Minimise a problem by stochastic gradient descent or stochastic dual coordinate ascent.
 
-    All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early; how many
-    there are changes neither the examples nor, but for races, the updates. With the backend `averaging` each
-    of them performs as many.
+    All workers together perform exactly ``epochs × n_examples`` updates, unless the run stops early. The
+    number of workers changes neither the examples nor, races aside, the updates. With the backend `averaging`
+    each of them performs as many.
 
     Parameters
     ----------
     problem : Problem
         See `hogwild.problems`.
     method : {"sgd", "sdca"}
-        ``"sdca"`` (`hogwild.problems.dual`) has no step size and goes on to any accuracy, but slowly in one
+        ``"sdca"`` (`hogwild.problems.dual`) has no step size and reaches any accuracy, but slowly in one
         fixed order. Several workers without a guard (`hogwild_threads`, `hogwild_padded`,
-        `hogwild_hot_replicated` and theirs with processes) lose writes and end near the optimum, not at it:
-        at suboptimalities from 1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need up to
-        twice serial's epochs, 16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their own
-        start, without mini-batches or a threshold; not for the backends `averaging` and `pool`, nor for
-        several workers with replacement, who might move one dual variable at once.
+        `hogwild_hot_replicated` and their variants with processes) lose writes and end near the optimum, not
+        at it: at suboptimalities from 1e-11 to 1e-5, as the race goes. Replicas lose nothing; 2 workers need
+        up to twice serial's epochs, 16 up to 3.5 times. It is for linear models with ``l2 > 0`` from their
+        own start, without mini-batches or a threshold. It is not for the backends `averaging` and `pool`, nor
+        for several workers with replacement, which might move the same dual variable at once.
     backend : str or Backend
         A name in `hogwild.BACKENDS`, or a backend with options (`hogwild.backend`); or ``"auto"``: serial,
         Hogwild! threads or replicas, whichever a short trial before the run finds the fastest here
@@ -69,8 +69,8 @@ def minimize(
         Default: 0.1. For the method `sgd` alone.
     sampling : str
         A name in `hogwild.sampling.SAMPLINGS`. ``"shuffled_once"`` and ``"shuffled_blocks"`` make a copy of
-        the data, in memory; ``"as_stored"`` and ``"stored_blocks"`` stream them as they lie. The workers of
-        `averaging` each begin a stream at a row of their own, or walk its blocks in an order of their own.
+        the data, in memory; ``"as_stored"`` and ``"stored_blocks"`` stream them as stored. The workers of
+        `averaging` each begin a stream at a different row, or visit its blocks in a different order.
     epochs : int
     batch_size : int
         Examples whose gradients are averaged into one update step; counted as that many updates.
@@ -79,18 +79,18 @@ def minimize(
     penalty : {"touched", "scaled"}
         How updates pay a linear model's ``l2``: each for its own example's weights, by ``2 l2 w_u / d_u``
         (Niu et al. 2011, eq. 2.3); or each for all weights, by a common factor that is kept apart from them
-        (`hogwild.steps.WeightDecay`). On average over the examples that is the same gradient. The factor
-        saves a look-up for each entry, and an example without a hinge loss then writes nothing. Weights of
-        features that no example has shrink, too. ``"scaled"`` is for the method `sgd`, not for the backend
-        `pool`, and not with an instrument.
+        (`hogwild.steps.WeightDecay`). On average over the examples the gradient is the same. The factor saves
+        a look-up for each entry, and an example with zero hinge loss then writes nothing. Weights of features
+        that no example has shrink, too. ``"scaled"`` is for the method `sgd`, not for the backend `pool`, and
+        not with an instrument.
     initial_weights : None, "normal" or array_like of shape (n_weights,)
         The problem's own start (zeros for linear models); N(0, 1)/√n as in the tutorial; or given.
     target : float, optional
-        Stop at this suboptimality, at once if the start has it; the problem is solved for it
+        Stop at this suboptimality, at once if the start has it. The problem is solved for that first
         (`Problem.solve`), off every clock.
     tolerance : float, optional
-        Stop when an epoch lowers the objective, or leaves it as it was, by no more than this share of it. An
-        epoch that raises it is no convergence, and the run goes on.
+        Stop when an epoch lowers the objective by no more than this share of it, or leaves it unchanged. An
+        epoch that raises it is not convergence, and the run goes on.
     time_limit : float, optional
         Seconds of training.
     seed : int
@@ -103,8 +103,8 @@ def minimize(
     Returns
     -------
     Result
-        Divergence and an elapsed time limit are a status, not an exception; a target or a tolerance that was
-        not met is in the message.
+        Divergence and an elapsed time limit are a status, not an exception; the message names a target or a
+        tolerance that was not met.
 
     Raises
     ------

@@ -23,13 +23,13 @@ class Checkpoint(NamedTuple):
     Attributes
     ----------
     epoch : float
-        Passes over the data so far; with `averaging`, where each worker makes them all, of one worker.
+        Passes over the data so far; with `averaging`, where each worker makes them all, one worker's.
     updates : int
         Examples processed so far, by all workers together.
     train_seconds, eval_seconds, wall_seconds : float
         Time spent on updates; on evaluating; both and the hand-over between them.
     objective, suboptimality : float
-        Suboptimality is nan until the problem was solved (`Problem.solve`).
+        Suboptimality is nan until the problem is solved (`Problem.solve`).
     weight_error_l1, weight_error_l2 : float
         ``‖w − w_true‖₁`` and ``‖w − w_true‖₂ / ‖w_true‖₂``, nan where w_true is unknown.
     """
@@ -49,7 +49,7 @@ class Checkpoint(NamedTuple):
 class Result:
     """What `minimize` returns.
 
-    Its weights, ``objective`` and ``suboptimality`` are of one state, that of ``checkpoint``: to the bit,
+    Its weights, ``objective`` and ``suboptimality`` belong to one state, that of ``checkpoint``: to the bit,
     ``problem.objective(result.weights) == result.objective``.
 
     Attributes
@@ -70,12 +70,12 @@ class Result:
         Laying out rows, copying to shared memory, starting workers, compiling: everything before the first
         update.
     compile_seconds : float
-        The part of it that compiled kernels, or loaded them from the cache.
+        The part of it spent compiling kernels, or loading them from the cache.
     updates, cpu_seconds : tuple
         Examples processed and CPU seconds used by each worker.
     starved_seconds : tuple
-        Seconds in which each worker was ready to run but had no core, nan where nobody tells (`pool`, or
-        another system than Linux).
+        Seconds in which each worker was ready to run but had no core, nan where unknown (`pool`, or a system
+        other than Linux).
     observations : Observations or None
         What an instrumented run saw (`hogwild.observe.instruments`).
     parallel_share : float or None
@@ -100,7 +100,7 @@ class Result:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The row of the history whose weights these are: a run ends with the first that is not sound."""
+        """The row of the history that these weights belong to: a diverged run ends with an unsound row."""
         exploded = self.status == Status.DIVERGED and len(self.history) > 1
         return self.history[-2 if exploded else -1]
 

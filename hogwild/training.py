@@ -16,8 +16,8 @@ from hogwild.teams.borrowed import CollectorPause
 from hogwild.teams.crew import Team
 
 DIVERGENCE_FACTOR = 1e3  # an objective this many times the larger of f(0) and the start counts as exploded
-_SMALL_SCALE = 2.0**-20  # below it the stored weights are made the weights: they would overflow one day
-_MOST_SHRINKAGE = 20.0  # logarithm of a factor that workers may apply before that is looked at again
+_SMALL_SCALE = 2.0**-20  # below it the scale goes into the stored weights, which would overflow one day
+_MOST_SHRINKAGE = 20.0  # logarithm of the factor that workers may apply between two looks at it
 
 
 class Training:
@@ -89,7 +89,7 @@ class Training:
             self._step = self._step.after(epoch, self._passes)
 
     def _bring_to_one_scale(self, step: WeightDecay, epoch: int) -> None:
-        """Give copies of workers that a time limit has ended at different updates the scale of their mean."""
+        """Bring workers' copies that a time limit ended at different updates to the scale of their mean."""
         rule, own = in_epoch(step, epoch), self.updates / self._problem.n_examples
         apart = [log_scale_at(rule, passes) - log_scale_at(rule, self._passes) for passes in own]
         if any(apart):
@@ -97,7 +97,7 @@ class Training:
 
     @property
     def _passes(self) -> float:
-        """Passes over the data that all updates so far are."""
+        """All updates so far, in passes over the data."""
         return float(self.updates.sum() / self._problem.n_examples / self._copies)
 
     @property
@@ -106,7 +106,7 @@ class Training:
         return len(self._team.weights) if self._team.schedule.whole_runs else 1
 
     def _weights(self) -> np.ndarray:
-        """Return the weights that count, while the workers are at rest and nobody races with it."""
+        """Return the weights that count, while workers rest and nothing races with it."""
         with np.errstate(over="ignore", invalid="ignore"):  # what has exploded
             weights = np.array(self._team.schedule.combine(self._team.weights))
             if isinstance(self._step, WeightDecay):
@@ -119,7 +119,7 @@ class Training:
         objective = self._problem.objective(weights)
         errors = self._problem.weight_errors(weights)
         self._sound = math.isfinite(objective) and objective <= self._too_much
-        if self._sound:  # the loss may not mind an infinite weight
+        if self._sound:  # the loss of an infinite weight may be finite
             self._sound = bool(np.isfinite(weights).all())
         if self._sound or not self.history:
             self.weights = weights
@@ -174,7 +174,7 @@ class Training:
         return (before - now) / before if before else -now
 
     def _missed(self, segments: int) -> list[str]:
-        """Return, in words, what the run was to reach and did not."""
+        """Return, in words, what the run should have reached and did not."""
         missed, limits = [], self._limits
         if limits.target is not None:
             missed.append(f"the target suboptimality {limits.target:g} was not reached")

@@ -1,1 +1,1 @@
-"""What it says: tables, claims, whether a run's files follow from each other."""
+"""What a run says: tables, claims, whether its files follow from each other."""

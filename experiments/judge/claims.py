@@ -283,7 +283,7 @@ def _find(run: tables.Run, claim: Claim, threshold: Threshold) -> Finding:
     else:
         base = f"{name}: {words.amount(value, min(bases), max(bases))}"
     arrived = [rows for rows in groups.values() if np.isfinite(rows[["above", "below"]].median()).all()]
-    if 0 < len(arrived) < len(groups):  # a sum with a side that never got there says nothing of the others
+    if 0 < len(arrived) < len(groups):  # a sum with a side that never got there says nothing about the others
         note += f"; measured on {len(arrived)} of {len(groups)}, where both sides got there"
     pooled = _pooled(arrived or list(groups.values()), _kind(claim, value))
     return Finding(

@@ -1,8 +1,8 @@
 """How narrow the intervals of the headline ratios are, and whether a run does its further replicates.
 
-A run looks twice at most: after the planned replicates, and after all. To look more often, and to end when an
-interval happens to be narrow, would make it cover less than it says; for two looks `statistics.beyond`
-provides. The rule looks at the width alone, never at the verdict, so that it does not favour one.
+A run looks at most twice: after the planned replicates, and after all. To look more often, and to end when an
+interval happens to be narrow, would make it cover less than it says; `statistics.beyond` allows for two. The
+rule looks at the width alone, never at the verdict, so that it does not favour one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = "experiment claim workload n median low high width wanted outcome".spl
 def narrow(n: int, width: ArrayLike, wanted: float) -> np.ndarray:
     """Say whether intervals of n values are as narrow as wanted.
 
-    They never are where they cover less than `statistics.LEVEL`: all of a small sample is narrow by chance.
+    They never are where they cover less than `statistics.LEVEL`: a small sample is often narrow by chance.
     """
     return (np.asarray(width) <= wanted) & (statistics.coverage(n) >= statistics.LEVEL)
 

@@ -29,7 +29,7 @@ TEXT = """
     trial data_id file_hash data_hash grid reason sampling page_cache environment disturbed optimum_certified
 """.split()
 FOUND = ["value", "above", "below", "disturbed"]
-# Final figures, comparable only after the same number of updates; a diverged trial's are infinite.
+# Final figures, comparable only after the same number of updates; infinite for a diverged trial.
 QUALITY = ["objective", "suboptimality", "weight_error_l1", "weight_error_l2", "test_error_rate"]
 ENTRY_BYTES = 12  # a float64 and the int32 index of its column: what a streamed non-zero moves at least
 Scalar = bool | int | float | str
@@ -55,7 +55,7 @@ def load(directory: Path, experiments: Collection[str] | None = None) -> Run:
     """Read trials.csv, history.csv and environment.json of a run, of some experiments or of all.
 
     Adds ``seconds_per_epoch`` and ``seconds_to_1e-2``, ``updates_to_1e-2`` …, ``inf`` for a missed target;
-    ``seconds_to_1e-2_with_setup`` … adds the set-up but for compiling, which is done once for all runs,
+    ``seconds_to_1e-2_with_setup`` … adds the set-up (except compiling, which is done once for all runs)
     and the checks of the data.
     Where step sizes were tuned, reported trials have none: they are comparable, each with its own.
 
@@ -89,7 +89,7 @@ def _loaded(directory: Path, experiments: Collection[str] | None) -> Run:
     history = history[history["trial"].isin(trials["trial"])]
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
     precision = directory / "precision.csv"
-    # where every worker makes whole epochs, what compares is the updates of one of them
+    # where every worker makes whole epochs, the updates of one of them are comparable
     whole_runs = [name for name, backend in BACKENDS.items() if backend.whole_runs]
     trials["updates"] /= trials["workers"].where(trials["backend"].isin(whole_runs), 1)
     # Random sparsity differs a little between seeds: all replicates get one nominal density.
@@ -127,7 +127,7 @@ def rows(frame: pd.DataFrame) -> Iterator[Any]:
 def select(run: Run, where: Filter) -> pd.DataFrame:
     """Return measured trials with ``column = value`` or one of a list; ``"cores"`` is the number of cores.
 
-    Never a tuning trial: it chose a step size, and what chose is not what is reported.
+    Never a tuning trial: it chose a step size, and a trial that chose is not reported.
     """
     chosen = run.trials["status"].isin(MEASURED) & (run.trials["purpose"] != "tune")
     for column, wanted in where.items():
@@ -170,7 +170,7 @@ def ratio(
     A pair agrees in the data, the seeds and every option that neither side names and that is not ``free``.
     These columns are returned, with ``value``, both sides of it (``above``, ``below``), the worse ``status``,
     and what ``disturbed`` one of them: either where a speed is compared, a parallel one where quality is.
-    The backend ``"best_peer"`` is in each pair the peer that did best there, ``"best_own"`` the one of ours.
+    In each pair the backend ``"best_peer"`` is the peer that did best there, ``"best_own"`` the best of ours.
     """
     on = [column for column in KEY if column not in {*numerator, *denominator, *free}]
     best = "max" if kind(value) == "rate" else "min"

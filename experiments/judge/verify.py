@@ -1,4 +1,4 @@
-"""Whether the files of a run can be trusted: each reason why not, in words, and what to do about it."""
+"""Whether the files of a run can be trusted: every reason why not, in words, and what to do about it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _tables(directory: Path) -> Iterator[str]:
 
 
 def _data(trials: list[dict[str, str]]) -> Iterator[str]:
-    """Find trials that were to have the same data and did not: a file was replaced, or a package."""
+    """Find trials that should have had the same data and did not: a file was replaced, or a package."""
     sides: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in trials:
         same = ("data_id",) if row["data_id"] != journal.ADDED["data_id"] else AS_FAR_AS_KNOWN

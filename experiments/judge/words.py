@@ -52,7 +52,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def times(value: float) -> str:
-    """Write a ratio; it is infinite where the side above never got there."""
+    """Write a ratio; it is infinite where its upper side never got there."""
     return "∞" if value == math.inf else number(value)
 
 

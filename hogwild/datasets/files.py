@@ -33,7 +33,7 @@ def load_svmlight(
     ----------
     path : str or os.PathLike
     n_features : int, optional
-        Number of columns, for files whose last features do not occur; read off the file by default.
+        Number of columns, for files whose last features do not occur; by default taken from the file.
     dtype : float32 or float64
 
     Returns
@@ -150,7 +150,7 @@ def fetch_rcv1(subset: str = "train", target: str = "CCAT", *, dtype: Any = np.f
     Raises
     ------
     ConnectionError
-        If the data are neither here nor to be had.
+        If the data are neither here nor can be fetched.
     """
     subset = checks.choice("subset", subset, ("train", "test", "all"))
     value_type = checks.floating(dtype)

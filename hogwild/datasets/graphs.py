@@ -24,7 +24,7 @@ _LINE = "c ..., p max NODES ARCS (first), n ID s, n ID t or a SRC DST CAP"
 
 
 class Graph(NamedTuple):
-    """Edges without direction and the terminals to part, for `hogwild.problems.graph_cuts.GraphCut`.
+    """Undirected edges and the terminals to part, for `hogwild.problems.graph_cuts.GraphCut`.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def voxel_image(
 
     The object is an ellipsoid with a bump, of grey value 1 with a smooth edge to the background's 0. Each
     voxel has edges to its 6 neighbours, of whole capacities from 1 to the largest, the larger the more alike
-    the two grey values are; then to the source by its grey value and to the sink by one minus it, clipped to
-    [0, 1], times the largest capacity and rounded, without those of 0. It stands in for the abdomen of Niu et
-    al. (2011): 512 x 512 x 551 voxels, 6-connected, capacities up to 10, cut in two.
+    the two grey values are. It also has edges to the source by its grey value and to the sink by one minus
+    it, clipped to [0, 1], times the largest capacity and rounded, without those of 0. It stands in for the
+    abdomen of Niu et al. (2011): 512 x 512 x 551 voxels, 6-connected, capacities up to 10, cut in two.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def entity_graph(n_entities: int = 200, n_mentions: int = 2_000, similar: int = 
 def _merged(
     heads: np.ndarray, tails: np.ndarray, capacities: np.ndarray, n_nodes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return edges without direction, each once with its capacities added up; loops are left out."""
+    """Return undirected edges, each once with its capacities added up; loops are left out."""
     low, high = np.minimum(heads, tails).astype(np.int64), np.maximum(heads, tails)
     proper = low < high
     edges, places = np.unique((low * n_nodes + high)[proper], return_inverse=True)
@@ -204,7 +204,7 @@ def _merged(
 
 
 def load_edges(path: str | os.PathLike[str], terminals: Sequence[int] | np.ndarray) -> Graph:
-    """Read an edge list: ``u v`` or ``u v capacity`` on each line, apart by spaces or commas.
+    """Read an edge list: ``u v`` or ``u v capacity`` on each line, separated by spaces or commas.
 
     Parameters
     ----------
@@ -238,11 +238,11 @@ def load_edges(path: str | os.PathLike[str], terminals: Sequence[int] | np.ndarr
 
 
 def load_dimacs(path: str | os.PathLike[str]) -> Graph:
-    """Read a maximum-flow problem in DIMACS format as a graph without directions.
+    """Read a maximum-flow problem in DIMACS format as an undirected graph.
 
     The capacities of all arcs between two nodes, either way, are added up to one edge's; loops and edges of
-    capacity 0 are left out. So a cut of the graph counts the arcs from the sink's side to the source's too:
-    neither the value nor the sides of its minimum cut need be those of the directed problem's.
+    capacity 0 are left out. So a cut of the graph also counts the arcs from the sink's side to the source's:
+    neither the value nor the sides of its minimum cut need be those of the directed problem.
 
     Parameters
     ----------

@@ -35,8 +35,8 @@ def large_synthetic(
 ) -> Dataset:
     """Return rows as `hogwild.datasets.synthetic` draws them, of unit norm, in files.
 
-    They are made once, a block at a time, and kept in the user's cache (``$HOGWILD_CACHE_DIR``) until they
-    were not asked for in 30 days: about 12 bytes a non-zero. The rows are independent, so that they may be
+    They are made once, a block at a time, and kept in the user's cache (``$HOGWILD_CACHE_DIR``) until nobody
+    has asked for them for 30 days: about 12 bytes a non-zero. The rows are independent, so they may be
     streamed as stored.
 
     Parameters
@@ -79,7 +79,7 @@ def large_synthetic(
 
 
 def _kept(settings: dict[str, Any]) -> Path:
-    """Return the folder of these rows, made if it is not there; remove those that nobody asked for long."""
+    """Return the folder of these rows, made if it is not there; remove those not asked for in a long time."""
     from hogwild.engine.compiling import UNUSED_CACHE_DAYS, user_cache
 
     digest = hashlib.sha256(json.dumps([settings, np.__version__]).encode())

@@ -1,4 +1,4 @@
-"""Lines of text from files that nobody vouches for: read in blocks, refused by file, line and column."""
+"""Lines of text from untrusted files: read in blocks, refused by file, line and column."""
 
 import bz2
 import gzip
@@ -58,7 +58,7 @@ class Block(NamedTuple):
         return next(itertools.islice(re.finditer(between, self.text), number, None)).start()
 
     def numbers(self, marks: bytes) -> np.ndarray:
-        """Return all numbers, in order: what is between them are blanks and these marks."""
+        """Return all numbers, in order: between them are blanks and these marks."""
         text = self.text.translate(bytes.maketrans(marks, b" " * len(marks)))
         # of blanks alone NumPy makes a number, -1
         return np.zeros(0) if text.isspace() else np.fromstring(text, np.float64, sep=" ")
@@ -110,7 +110,7 @@ def blocks(source: Source, comment: bytes = b"", size: int = _BLOCK) -> Iterator
 
 
 class Table(NamedTuple):
-    """How the lines of a table look: two whole numbers, then numbers, apart by a mark."""
+    """How the lines of a table look: two whole numbers, then numbers, separated by a mark."""
 
     mark: bytes  # a pattern
     marks: bytes  # the characters of marks

@@ -21,7 +21,7 @@ def mapped(
 ) -> np.ndarray:
     """Map a part of a file; one that is not the known one any more, or that was written to since, is refused.
 
-    Nobody notices a file that is written to, or cut off, while it is mapped: then kernels read what was not
+    A file that is written to, or cut off, while it is mapped goes unnoticed: then kernels read what was not
     checked, or the system ends the process (SIGBUS).
     """
     with open(file, "rb") as stream:

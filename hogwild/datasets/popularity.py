@@ -13,7 +13,7 @@ def popular_first(X: Any) -> tuple[sparse.csr_array, np.ndarray]:
 
     Popular weights then share cache lines and pages with others that are used as often: fewer are in use,
     and each update writes the most contended ones one after another. It is done once, before any number of
-    runs; ``python -m benchmarks.popularity`` tells what it brings.
+    runs; ``python -m benchmarks.popularity`` measures the gain.
 
     Parameters
     ----------

@@ -154,7 +154,7 @@ def low_rank(
 def jumbo_twin(n_rows: int = 20_000, seed: int = 0) -> Ratings:
     """Return the Jumbo data of Niu et al. (2011), scaled down: square, uniform, rank 10, without noise.
 
-    Theirs are 10,000,000 x 10,000,000 with 2,000,000,000 entries; kept is the mean of 200 entries a row.
+    Theirs are 10,000,000 x 10,000,000 with 2,000,000,000 entries; the mean of 200 entries a row is kept.
 
     Parameters
     ----------
@@ -176,12 +176,11 @@ def netflix_twin(scale: float = 0.01, seed: int = 0) -> Ratings:
     Δ, ρ (Niu et al. 2011, figure 2: 0.0023 and 0.0025, of 100,198,805 entries) and the observed share of the
     cells are nearly preserved at each scale. For that, both sides shrink by the square root of the scale, and
     popularity is Zipf's with exponent 1 and Mandelbrot's shift, such that the most popular row is drawn with
-    probability Δ and the most popular column with ρ − Δ; chance adds to both, at the smallest scales up to a
-    fifth to Δ. Not preserved are the mean entries of a row or
-    column, which shrink by the square root of the scale too, and the rest of popularity's distribution, which
-    is the flatter the smaller the scale; who rated what is drawn without regard to the factors. Values are a
-    rank-10 matrix and noise of the same variance, together of mean 3.6 and standard deviation 1.08, rounded
-    and clipped.
+    probability Δ and the most popular column with ρ − Δ. Chance adds to both, at the smallest scales up to a
+    fifth to Δ. The mean entries of a row or column are not preserved: they shrink by the square root of the
+    scale, too. Nor is the rest of popularity's distribution, which is flatter at smaller scales. Who rated
+    what is drawn without regard to the factors. Values are a rank-10 matrix and noise of the same variance,
+    together of mean 3.6 and standard deviation 1.08, rounded and clipped.
 
     Parameters
     ----------
@@ -278,7 +277,7 @@ def _entries(
     while missing := nonzeros - int(lengths.sum()):
         left = np.where(lengths < most, chances, 0.0)
         lengths = np.minimum(lengths + rng.multinomial(missing, left / left.sum()), most)
-    # One long row decides for all rows that it is drawn with how they are drawn: so draw like with like.
+    # One long row decides how all rows drawn with it are drawn: so draw like with like.
     size = np.frexp(lengths)[1]
     order = np.argsort(size, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(size[order])) + 1)

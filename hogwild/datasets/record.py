@@ -52,7 +52,7 @@ class Dataset(NamedTuple):
     def split(self, test_fraction: float = 0.2, seed: int = 0) -> tuple["Dataset", "Dataset"]:
         """Return the examples in two random parts, (train, test), each in a random order.
 
-        Rows may lie in an order of their own (files, classes), which streaming them as stored would follow.
+        Rows may come in an order (of files, of classes) that streaming them as stored would follow.
 
         Parameters
         ----------

@@ -125,10 +125,10 @@ def taken(X: sparse.csr_array, chosen: np.ndarray) -> sparse.csr_array:
 
 
 def checked_rows(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
-    """Return rows that kernels can go through: canonical CSR, every row pointer and index looked at.
+    """Return rows that kernels can go through: canonical CSR, every row pointer and index checked.
 
     Sorted, without duplicates and explicit zeros, finite, indices int32 and row pointers int32 or int64. What
-    is so already is not copied; what is mapped never is. SciPy does not look at indices, kernels neither.
+    is so already is not copied; what is mapped never is. Neither SciPy nor kernels check indices.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def checked_rows(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
 
 
 def _as_csr(X: Any, dtype: np.dtype[Any]) -> sparse.csr_array:
-    """Return CSR rows, not looked at yet; what SciPy converts without looking is looked at first."""
+    """Return CSR rows, not checked yet; what SciPy converts without checking is checked first."""
     try:
         if getattr(X, "format", "") in ("csc", "bsr"):
             X.check_format(full_check=True)

@@ -197,7 +197,7 @@ def _read(
 
 
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield the functions of a module, in order, those inside another one excepted."""
+    """Yield the functions of a module, in order, except those inside another one."""
     waiting = [node]
     while waiting:  # a chain of branches may be nested deeper than Python's calls
         node = waiting.pop()

@@ -43,7 +43,7 @@ _MOST_BUCKETS = 200  # each keeps four files open
 class RowsWriter:
     """Writes rows to a folder, one block after another; a context manager, finished when it is left.
 
-    Left by an exception it removes what it wrote. Rows become canonical on the way: sorted, duplicates added
+    After an exception it removes what it wrote. Rows become canonical on the way: sorted, duplicates added
     up, no explicit zeros.
 
     Parameters
@@ -232,8 +232,8 @@ def open_rows(path: str | os.PathLike[str], *, mapped: bool = True) -> Dataset:
     Notes
     -----
     Sizes and row pointers are checked here; indices and values where a problem is made of the rows or they
-    are written again, so that all data are read once. Before that SciPy's products, which do not look, are
-    not for the files of strangers. Files must stay as they are while they are mapped.
+    are written again, so that all data are read once. Before that SciPy's products, which check nothing, are
+    not safe on strangers' files. Files must stay as they are while they are mapped.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def shuffle_rows(
     """Write stored rows to another folder in a random order, every order equally likely.
 
     Each row goes to a bucket drawn at random, each bucket is shuffled in memory (Rao 1961; Sandelius 1962):
-    rows are read and written twice. What is streamed as stored wants this once.
+    rows are read and written twice. Rows to be streamed as stored need this once.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ def plant(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return targets of rows, and the weights scaled so that ``X @ weights`` has unit variance.
 
-    Regression adds Gaussian noise to ``X @ weights``; classification takes its sign (-1 at zero) and turns a
-    share of the labels around. Products that do not vary, as that of a single row, are left unscaled.
+    Regression adds Gaussian noise to ``X @ weights``; classification takes its sign (-1 at zero) and flips a
+    share of the labels. Products that do not vary, such as that of a single row, are left unscaled.
     """
     exact = X @ weights
     scale = float(exact.std()) or 1.0

@@ -62,9 +62,9 @@ def _register_load(python: Callable[..., Any], ordering: str) -> None:
 
 
 def _writing(typer: Callable[..., Any]) -> Callable[..., Any]:
-    """Register as the twin of a function of a cell and a value; what emits is given the pointer to the cell.
+    """Register an emitter as the twin of a function of a cell and a value; it is given the cell's pointer.
 
-    ``typer`` returns the result's type for that of the cell.
+    ``typer`` maps the cell's type to that of the result.
     """
 
     def register(python: Callable[..., Any], emit: Callable[..., Any]) -> None:
@@ -104,7 +104,7 @@ def store_release(array: Any, index: Any, value: Any, field: str | None = None) 
 
 
 def exchange(array: Any, index: Any, value: Any, field: str | None = None) -> Any:
-    """Write one cell and return what was there, as one step."""
+    """Write one cell and return its old value, as one step."""
     cells = array if field is None else array[field]
     with _interpreter_lock:
         previous = cells[index]
@@ -113,7 +113,7 @@ def exchange(array: Any, index: Any, value: Any, field: str | None = None) -> An
 
 
 def fetch_add(array: Any, index: Any, value: Any, field: str | None = None) -> Any:
-    """Add to one cell and return what was there, as one step."""
+    """Add to one cell and return its old value, as one step."""
     cells = array if field is None else array[field]
     with _interpreter_lock:
         previous = cells[index]
@@ -147,7 +147,7 @@ _returning_the_cell(fetch_add, _emit_fetch_add)
 
 
 def prefetch(array: Any, index: Any) -> None:
-    """Ask for the cache line of a cell, to be read soon."""
+    """Ask for the cache line of a cell that will soon be read."""
 
 
 @_twin(prefetch, lambda array, index: types.void)
@@ -181,7 +181,7 @@ def _emit_pause(context: Any, builder: Any, signature: Any, arguments: Any) -> A
 
 
 def keep() -> None:
-    """Do nothing, in a way that the compiler may not leave out: the body of a loop that only takes time."""
+    """Do nothing, in a way that the compiler cannot remove: the body of a loop that only takes time."""
 
 
 @_twin(keep, lambda: types.void)
@@ -192,7 +192,7 @@ def _emit_keep(context: Any, builder: Any, signature: Any, arguments: Any) -> An
 
 
 def ticks() -> Any:
-    """Return a clock of the core itself, in units of its own: cheap enough to read within an update."""
+    """Return the core's own clock, in its own units: cheap enough to read within an update."""
     return np.uint64(time.perf_counter_ns())
 
 
@@ -205,8 +205,8 @@ def _emit_ticks(context: Any, builder: Any, signature: Any, arguments: Any) -> A
 
 
 def give_way() -> None:
-    """Let another thread have this core."""
-    time.sleep(0)  # lets go of the interpreter's lock, too, which sched_yield does not
+    """Yield this core to another thread."""
+    time.sleep(0)  # releases the interpreter's lock, too, which sched_yield does not
 
 
 @_twin(give_way, lambda: types.void)

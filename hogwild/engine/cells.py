@@ -1,4 +1,4 @@
-"""Cells that workers share, arrays of rows with named fields, each on cache lines of its own; how to wait."""
+"""Cells that workers share: rows with named fields, each row on its own cache lines; and how to wait."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hogwild.engine.atomics import exchange, give_way, load, pause, store_releas
 from hogwild.engine.compiling import inlined
 
 LINE_BYTES = 128  # two cache lines: they are fetched in pairs
-# beyond this a waiting worker gives its core away: four workers on two cores must not wait for each other
+# then a waiting worker yields its core: with four workers on two cores, another one needs it
 SPINS_BEFORE_YIELD = 50
 _FREE, _TAKEN = 0, 1
 
@@ -16,8 +16,8 @@ _FREE, _TAKEN = 0, 1
 def rows_apart(count: int, **fields: type) -> np.ndarray:
     """Return zeros with named fields, of shape (count,), so that no two rows share a cache line.
 
-    Compiled code reads and writes a row of its own as ``cells[worker]["field"]``, and one that others look at
-    by the functions of `hogwild.engine.atomics`, as ``load(cells, worker, "field")``.
+    Compiled code reads and writes its own row as ``cells[worker]["field"]``. If others look at the row, it
+    uses the functions of `hogwild.engine.atomics`, as ``load(cells, worker, "field")``.
     """
     packed = np.dtype(list(fields.items()), align=True)
     lines = -(-packed.itemsize // LINE_BYTES)
@@ -30,7 +30,7 @@ def rows_apart(count: int, **fields: type) -> np.ndarray:
 
 @inlined
 def spin(spins: Any) -> Any:
-    """Take one turn of a loop that waits, and return the number of turns: ``turns = spin(turns)``, from 0."""
+    """Spin once in a waiting loop and return the updated count: ``spins = spin(spins)``, from 0."""
     pause()
     spins += 1
     if spins == SPINS_BEFORE_YIELD:
@@ -41,7 +41,7 @@ def spin(spins: Any) -> Any:
 
 @inlined
 def acquire(locks: Any, index: Any) -> None:
-    """Take a spin lock, an element of an array that is 0 where it is free."""
+    """Take a spin lock: an element of an array, 0 when it is free."""
     spins = 0
     # look before reaching for the lock: an exchange takes the cache line away from its owner, a load does not
     while load(locks, index) == _TAKEN or exchange(locks, index, _TAKEN) == _TAKEN:

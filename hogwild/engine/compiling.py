@@ -1,9 +1,9 @@
-"""How kernels are compiled: one decorator, one way to choose a body by the type of a record.
+"""How kernels are compiled: one decorator, and dispatch on the type of a record.
 
 Records (problems, policies, samplings, step sizes) are ``typing.NamedTuple``s. A *generic* function picks its
-body by the type of its first argument, when Python calls it and when compiled code does, so one loop serves
-every combination at the speed of a hand-specialised one. With ``NUMBA_DISABLE_JIT=1`` the same bodies run as
-plain Python.
+body by the type of its first argument, whether Python or compiled code calls it. So one loop serves every
+combination at the speed of a hand-specialised one. With ``NUMBA_DISABLE_JIT=1`` the same bodies run as plain
+Python.
 """
 
 import atexit
@@ -34,9 +34,9 @@ UNUSED_CACHE_DAYS = 30
 def user_cache() -> Path:
     """Return the folder for what can be made again: ``$HOGWILD_CACHE_DIR``, else one in the user's cache.
 
-    Kernels and optima in it are unpickled, so that whoever can write there can run code as this user. A
-    folder that others can write to is not used, with a warning: this process and its workers then have a
-    folder of their own, which goes with the process.
+    Kernels and optima in it are unpickled, so anyone who can write there can run code as this user. A folder
+    that others can write to is refused with a warning. This process and its workers then use a temporary
+    folder, which is removed with the process.
     """
     given = os.environ.get("HOGWILD_CACHE_DIR")
     parts = ("kernels", "optima", "rows")
@@ -48,7 +48,7 @@ def user_cache() -> Path:
 
 @functools.cache
 def _private(given: str | None, variable: str, parts: tuple[str, ...] = ()) -> Path:
-    """Return a folder, with parts, that only this user can write to: the given one if it is so."""
+    """Return a folder, with parts, that only this user can write to: the given one if it is safe."""
     try:
         if not given:
             raise FileNotFoundError("there is no home folder")
@@ -63,7 +63,7 @@ def _private(given: str | None, variable: str, parts: tuple[str, ...] = ()) -> P
         reason = error
     temporary = tempfile.mkdtemp(prefix="hogwild-")  # for this user alone
     atexit.register(_remove, temporary, os.getpid())
-    os.environ[variable] = temporary  # of the workers, too
+    os.environ[variable] = temporary  # for the workers, too
     warnings.warn(
         f"{given!r} is not used as a cache: {reason}. What is compiled and solved goes with this process; "
         f"give {variable} a folder that only you can write to",
@@ -83,8 +83,8 @@ def _remove(folder: str, owner: int) -> None:
 def _unsafe(folder: Path) -> str:
     """Return who else could put files into a folder, or another folder in its place; empty if nobody.
 
-    As sshd asks of the folder of a user's keys: the folders above it are looked at, too, up to the home
-    folder. Other than there, one where everybody can write will do if it is sticky, as ``/tmp`` is.
+    As sshd does for a user's keys, it checks the folders above, too, up to the home folder. Unlike sshd, it
+    accepts one of those that everybody can write to if it is sticky, as ``/tmp`` is.
     """
     if not hasattr(os, "geteuid"):
         return ""
@@ -105,7 +105,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _alone(group: int, user: int) -> bool:
-    """Return whether a group is the one that many systems make for each user, with nobody else in it."""
+    """Return whether a group is the private one that many systems make for a user, with no other member."""
     import grp
     import pwd
 
@@ -120,8 +120,8 @@ def _alone(group: int, user: int) -> bool:
 def _kernel_cache() -> str:
     """Return a cache folder that no other version of this source shares.
 
-    numba decides by a kernel's own file whether its cache is fresh; a change in a file it calls into goes
-    unnoticed (numba issue 1833) and would be measured as the old code. So the hash of the whole package is in
+    numba decides by a kernel's own file whether its cache is fresh. A change in a file it calls into goes
+    unnoticed (numba issue 1833), and the old code would be measured. So the hash of the whole package is in
     the folder's name.
     """
     digest = hashlib.sha256()
@@ -143,12 +143,12 @@ def _kernel_cache() -> str:
     return str(folder)
 
 
-# LLVM inlines the parts of a kernel: left alone it keeps calls in the inner loop, each counting references of
-# every array passed (twice the time per update); numba's own inlining gives the same code and takes three
-# times as long to compile. Wrappers that nobody calls through would be a quarter of the compile time.
+# LLVM inlines the parts of a kernel. Left alone it keeps calls in the inner loop, and each counts references
+# to every array passed (twice the time per update). numba's own inlining gives the same code but takes three
+# times as long to compile. Wrappers that nobody calls would be a quarter of the compile time.
 _KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _INLINED: dict[str, Any] = {**_KERNEL, "forceinline": True, "no_cpython_wrapper": True}
-_interpreted = np.errstate(over="ignore")  # integers wrap around in compiled code without a word
+_interpreted = np.errstate(over="ignore")  # integers wrap around silently in compiled code
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

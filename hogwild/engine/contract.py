@@ -23,13 +23,13 @@ def support(problem: Any, example: Any) -> Any:
 
 @generic
 def gathers(problem: Any) -> Any:
-    """Return whether even neighbouring examples touch memory far apart, worth asking for ahead of its use."""
+    """Return whether even neighbouring examples touch memory so far apart that it is worth prefetching."""
     return False
 
 
 @generic
 def fetch_ahead(problem: Any, example: Any, weights: Any) -> Any:
-    """Prefetch what the update of an example reads that is due a few updates later."""
+    """Prefetch what an example's update reads; it is due a few updates later."""
 
 
 @generic
@@ -71,7 +71,7 @@ def write(
 
 @abstract
 def variables(problem: Any, start: Any, end: Any) -> Any:
-    """Return the range of places of the variables that an example touches: what a lock of its own guards."""
+    """Return the range of places of an example's variables; a variable is what has a lock of its own."""
 
 
 @abstract
@@ -81,7 +81,7 @@ def variable(problem: Any, example: Any, place: Any) -> Any:
 
 @generic
 def is_fixed(problem: Any, variable: Any) -> Any:
-    """Return whether no update ever writes a variable: to share it is then no conflict."""
+    """Return whether no update ever writes a variable, so that sharing it is no conflict."""
     return False
 
 
@@ -104,7 +104,7 @@ def exceeds_threshold(problem: Any, slope: Any) -> Any:
     return True
 
 
-# Of linear models, in Python: weights that lie elsewhere than in their order.
+# Of linear models, in Python: weights that do not lie in their order.
 
 
 @abstract
@@ -132,7 +132,7 @@ def lock(guard: Any, problem: Any, example: Any, start: Any, end: Any) -> Any:
 
 @abstract
 def add(guard: Any, weights: Any, coordinate: Any, seen: Any, change: Any) -> Any:
-    """Add to one coordinate of the shared weights, which this worker has just seen to have a value."""
+    """Add a change to one coordinate of the shared weights, whose value this worker has just seen."""
 
 
 @generic

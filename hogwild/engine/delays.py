@@ -1,7 +1,7 @@
 """An artificial, busy delay for each gradient, as in Figure 5c of Niu et al. 2011.
 
-Where the core has a clock of constant rate, a delay ends by it: turns of a loop take longer on a core that is
-slowed or shared. The shortest delays are counted in such turns, since reading the clock would exceed them.
+Where the core has a clock of constant rate, a delay ends by the clock: on a slowed or shared core, turns of a
+loop take longer. The shortest delays are counted in turns, since reading the clock would take longer.
 """
 
 import functools
@@ -40,8 +40,8 @@ class BusyDelay(NamedTuple):
 class TimedDelay(NamedTuple):
     """Every gradient keeps its core busy until the core's clock has moved on by so many ticks.
 
-    Time for which the worker loses its core within the delay counts as delay, as it would for one that waits
-    for a result.
+    Time for which the worker loses its core during the delay counts, as it would for a worker that waits for
+    a result.
     """
 
     ticks: Any  # uint64
@@ -102,7 +102,7 @@ def ticks_per_second() -> float:
 
 
 def _both_clocks() -> tuple[float, int]:
-    """Return nanoseconds and ticks of one moment: of several readings the one least apart."""
+    """Return nanoseconds and ticks of one moment: the closest pair of several readings."""
     readings = []
     for _ in range(_REPEATS):
         before, now, after = time.perf_counter_ns(), int(read_ticks()), time.perf_counter_ns()

@@ -41,7 +41,7 @@ class Job(NamedTuple):
     delay: Any
     weights: Any
     epoch: int
-    order: Any  # uint32, for the examples of the updates that are performed at once
+    order: Any  # uint32: the examples of the updates that one call performs
     scratch: Any  # what the problem asks for; for mini-batches a gradient, zeros before and after
 
 

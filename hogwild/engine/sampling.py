@@ -1,7 +1,7 @@
 """Which example comes next: pure functions of (seed, epoch, position), so there is no state to race.
 
-Position counts the updates of one epoch over all workers together, whoever performs them: every backend and
-every number of workers sees the same examples.
+A position counts the updates of one epoch over all workers, whoever performs them: every backend and every
+number of workers sees the same examples.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _ROUNDS = 3
-_FEWEST_BITS = np.uint64(7)  # fewer bits than that are not mixed well enough for a handful of examples
+_FEWEST_BITS = np.uint64(7)  # with fewer bits, a handful of examples is not mixed well enough
 _BLOCK = np.uint64(64)
 _MASK_32 = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -28,7 +28,7 @@ class WithReplacement(NamedTuple):
 
 
 class FreshPermutation(NamedTuple):
-    """Each epoch visits every example once, in an order of its own (Niu et al. 2011, section 7)."""
+    """Each epoch visits every example once, in a new order (Niu et al. 2011, section 7)."""
 
     seed: int = 0
 
@@ -36,7 +36,7 @@ class FreshPermutation(NamedTuple):
 class ShuffledOnce(NamedTuple):
     """The rows are copied in a random order when the run is set up, and then streamed in every epoch.
 
-    Workers with weights of their own begin at rows of their own, and go on with the first after the last one.
+    Workers with weights of their own each begin at a different row, and wrap around after the last one.
     """
 
     seed: int = 0
@@ -44,9 +44,9 @@ class ShuffledOnce(NamedTuple):
 
 
 class AsStored(NamedTuple):
-    """The rows are streamed as they lie in every epoch, without a copy; whatever order they have tells.
+    """Every epoch streams the rows in their stored order, without a copy; that order affects the result.
 
-    Workers with weights of their own begin at rows of their own, as with `ShuffledOnce`.
+    Workers with weights of their own begin at different rows, as with `ShuffledOnce`.
     """
 
     seed: int = 0
@@ -54,9 +54,9 @@ class AsStored(NamedTuple):
 
 
 class ShuffledBlocks(NamedTuple):
-    """As `ShuffledOnce`, but 64 neighbours at a time, in an order of blocks that is new in each epoch.
+    """As `ShuffledOnce`, but in blocks of 64 neighbours, and each epoch has a new order of the blocks.
 
-    Where blocks begin is new, too. Dual coordinate ascent needs it: in one fixed order it crawls. After the
+    Where blocks begin is new, too. Dual coordinate ascent needs this: in one fixed order it crawls. After the
     buckets of SySCD (Ioannou, Mendler-Dünner & Parnell, NeurIPS 2019).
     """
 
@@ -64,7 +64,7 @@ class ShuffledBlocks(NamedTuple):
 
 
 class StoredBlocks(NamedTuple):
-    """As `ShuffledBlocks`, but of the rows as they lie, without a copy."""
+    """As `ShuffledBlocks`, but of the rows as stored, without a copy."""
 
     seed: int = 0
 
@@ -136,7 +136,7 @@ def _permuted_example(sampling, count, key, position):
 
 @example.of(ShuffledOnce, AsStored)
 def _streamed_example(sampling, count, key, position):
-    # the rows themselves were reordered, or are not to be
+    # the rows themselves were reordered, or stay as stored
     place, examples = np.uint64(position) + np.uint64(sampling.start), np.uint64(count)
     return place if place < examples else place - examples
 
@@ -152,13 +152,13 @@ def _example_in_blocks(sampling, count, key, position):
 
 @generic
 def position_at(sampling: Any, position: Any) -> Any:
-    """Return the position of an epoch that a position stands for: for most samplings itself."""
+    """Return the position in the epoch that a position stands for: itself, for most samplings."""
     return position
 
 
 @generic
 def scattered(sampling: Any) -> Any:
-    """Return whether neighbouring positions stand for rows far apart, worth asking for ahead of their use."""
+    """Return whether neighbouring positions stand for rows so far apart that they are worth prefetching."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""How far an update goes, and what it leaves of all weights. ``epochs`` counts them with their fraction."""
+"""How far an update goes, and by how much it shrinks all weights. ``epochs`` may be a fraction."""
 
 import math
 from typing import Any, NamedTuple
@@ -48,10 +48,10 @@ class WeightDecay(NamedTuple):
     """A step-size rule whose updates also shrink all weights by a common factor, the penalty ``l2 ‖w‖²``.
 
     An update with step γ multiplies all weights by ``exp(-2 l2 γ / n_examples)``: to first order, a step
-    along the penalty's gradient. What is stored are weights v without these factors, and a scale s: ``w =
-    s v``, so that an update touches the coordinates of its example alone (Shalev-Shwartz et al. 2011,
-    Mathematical Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of the
-    position in the epoch, so that workers need not share it, as long as they are at about the same one
+    along the penalty's gradient. Weights v are stored without these factors, beside a scale s: ``w = s v``.
+    So an update touches only the coordinates of its example (Shalev-Shwartz et al. 2011, Mathematical
+    Programming 127, section 2; Bottou 2010, COMPSTAT). Here the scale is a function of the position in the
+    epoch: workers need not share it while they are at about the same position
     (`hogwild.sharing.shares.run_pieces`).
     """
 
@@ -79,7 +79,7 @@ class WeightDecayInEpoch(NamedTuple):
     power: float
 
 
-_STEADY = 1e-12  # a decay below it: 1 + decay would lose most of its digits
+_STEADY = 1e-12  # below it, 1 + decay would lose most of the decay's digits
 StepRule = StepSize | WeightDecay
 KernelStep = Constant | InverseTimeInEpoch | WeightDecayInEpoch
 
@@ -106,7 +106,7 @@ def _step_under_decay(step, epochs):
 
 @abstract
 def elapsed(step: Any, epochs: Any) -> Any:
-    """Return what, but for a factor and a constant, is the integral of the step size over the epochs."""
+    """Return the integral of the step size over the epochs, up to a factor and a constant."""
 
 
 @elapsed.of(Constant)
@@ -121,7 +121,7 @@ def _inverse_time_elapsed(step, epochs):
 
 @generic
 def scale_at(step: Any, epochs: Any) -> Any:
-    """Return what the stored weights are to be multiplied with, after a number of epochs."""
+    """Return the factor from the stored weights to the weights after a number of epochs."""
     return 1.0
 
 
@@ -162,10 +162,10 @@ def in_epoch(step: StepRule, epoch: int, pace: int = 1, ahead: float = 0.0) -> K
     epoch : int
         Number of finished epochs.
     pace : int
-        How fast time passes: several workers have done that many updates when one of them has done one. A
-        rule that shrinks weights knows one pace alone.
+        How fast time passes: how many updates all workers make while one of them makes one. A rule that
+        shrinks weights always has pace 1.
     ahead : float
-        By how many epochs time is ahead of ``pace`` times the epochs that a kernel counts.
+        How many epochs time is ahead of ``pace`` times those that a kernel counts.
     """
     if isinstance(step, WeightDecay):
         return _decaying(step, epoch)

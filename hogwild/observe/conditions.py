@@ -12,7 +12,7 @@ class Observe(NamedTuple):
         Observe lost writes, staleness, collisions and waiting (`hogwild.Result.observations`). It takes time
         and memory; a run without it pays nothing. For compiled backends on shared weights, ``batch_size`` 1.
     gradient_delay : float
-        Seconds that every gradient keeps its core busy longer, 0 or 1e-9 to 1 (Niu et al. 2011, Figure 5c).
+        Extra seconds that every gradient keeps its core busy, 0 or 1e-9 to 1 (Niu et al. 2011, Figure 5c).
     pin : bool
         Bind each worker to a core of its own, as far as there are cores (Linux).
     """

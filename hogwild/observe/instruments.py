@@ -41,8 +41,8 @@ class Instrumented(NamedTuple):
     """A guard, watched.
 
     The cells of a worker: updates ``done``, of which ``collided``; the example that it is ``writing``, plus
-    1; what it has ``seen`` of the others' updates when its own ``began``; ticks that it was ``busy``, of
-    which it ``waited``.
+    1; how many updates of others it had ``seen`` when its own ``began``; ticks that it was ``busy``, of which
+    it ``waited``.
     """
 
     inner: Any
@@ -94,17 +94,17 @@ class Observations(NamedTuple):
     Attributes
     ----------
     attempted, arrived : ndarray of shape (n_weights,)
-        The sum of all changes that workers made to each weight, and by how much it did change. They differ by
-        the writes that others overwrote (and by rounding).
+        The sum of all changes that workers made to each weight, and its actual change. They differ by the
+        writes that others overwrote (and by rounding).
     writes : ndarray of shape (n_weights,)
         How many changes there were.
     lost_share : float
         ``Σ |attempted − arrived| / Σ |change|``: at least this share of the movement was lost (losses of
-        opposite sign on one weight hide each other).
+        opposite sign on one weight cancel).
     staleness : Lag
     collision_rate : float
-        Share of the updates at the end of whose writes another worker was writing an example that shares a
-        variable with it.
+        Share of the updates that, at the end of their writes, found another worker writing an example with a
+        variable in common.
     wait_share : float
         Share of the time within updates spent on waiting for locks or turns.
     """
@@ -174,7 +174,7 @@ def _open_all_watched(guard: Instrumented) -> None:
 
 @inlined
 def _count_waiting(guard: Any, begin: Any) -> None:
-    if waits(guard.inner):  # reading the clock takes time too: none where nobody waits
+    if waits(guard.inner):  # reading the clock takes time: not where nobody waits
         guard.cells[guard.worker]["waited"] += np.int64(ticks() - begin)
 
 

@@ -62,14 +62,14 @@ class Problem:
     dtype : numpy.dtype
         Precision of data and weights.
     merges : int
-        How often a worker merges its replica of the weights in an epoch, at least, beside at its end, times
-        the number of workers: so hardly more epochs are needed than by one worker.
+        In an epoch a worker merges its replica at least this often times the number of workers, and at its
+        end: then hardly more epochs are needed than with one worker.
     constrained : bool
-        Whether weights are held in a set: then moves of several workers do not add up, nor do replicas merge.
+        Whether weights must stay in a set: then moves of workers do not add up, and replicas cannot merge.
     convex : bool
         Whether an optimum's certificate speaks of the global minimum. Else f* is the best that was found.
     precision : float
-        Of the certificate that the solver aims at where no better one is asked for, as a share of f(0) − f*.
+        Of the certificate that the solver aims at unless a better one is asked for, as a share of f(0) − f*.
     """
 
     name: ClassVar[str]
@@ -136,7 +136,7 @@ class Problem:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return what is to be known of a problem beside what all of them have."""
+        """Return facts about a problem beyond those that all problems have."""
         return {}
 
     def sparsity(self) -> Sparsity:
@@ -197,8 +197,8 @@ class Problem:
         Raises
         ------
         UncertifiedOptimum
-            If there is no such certificate for a target that was given; by default that is a warning. In any
-            case where nothing certifies such a minimum: that of the hinge loss without a penalty.
+            If there is no such certificate for a target that was given; by default that is a warning. Always
+            where nothing can certify the minimum: for the hinge loss without a penalty.
         NotImplementedError
             If nothing here finds the minimum of so large a problem.
         """
@@ -224,7 +224,7 @@ class Problem:
     def optimum_error(self) -> float:
         """What the optimum's certificate leaves open, an upper bound of its suboptimality; nan until solved.
 
-        No suboptimality between 0 and 1 is more than that too small.
+        No suboptimality between 0 and 1 is too small by more than that.
         """
         return float("nan") if self._optimum is None else self._error_of(self._optimum)
 
@@ -243,14 +243,14 @@ class Problem:
     def suboptimality(self, objective: float) -> float:
         """Return ``(f − f*) / (f(0) − f*)``, 0 at or below f*.
 
-        nan until `solve` was called, and where its optimum is not certified well enough. Below f* lies what
-        is nearer to the minimum than its certificate, or what found another minimum of a problem that is not
-        convex.
+        nan until `solve` was called, and where its optimum is not certified well enough. A run ends below f*
+        if it comes nearer to the minimum than the certificate, or finds another minimum of a problem that is
+        not convex.
         """
         return self.gauge()(objective)
 
     def gauge(self, target: float | None = None) -> Callable[[float], float]:
-        """Return `suboptimality` as it is now: another run may have the problem solved again meanwhile.
+        """Return `suboptimality` as it is now, even if another run has the problem solved again.
 
         Parameters
         ----------

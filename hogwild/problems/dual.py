@@ -10,7 +10,7 @@ Wild ends where the objective with a perturbed regulariser is least (their backw
 not w(α), is what counts. How near that is to the optimum depends on the race: suboptimalities from 1e-11 to
 1e-5 were seen. Any accuracy is for serial and for workers that lose nothing.
 
-Replicas of w add what the workers have moved, and workers that move alike overshoot together. As in CoCoA+
+Replicas of w add the workers' moves, and workers that move alike overshoot together. As in CoCoA+
 (Ma et al. 2015, ICML; 2017, Optimization Methods and Software 32), each of K workers therefore sees its own
 moves σ' times as far, up to K, and maximises for that; what is merged are the moves themselves, so that w
 stays w(α). Here each coordinate has its own σ', near 1 where few updates of a period meet (`multiplied`).
@@ -81,7 +81,7 @@ def merging(problem: LinearProblem, workers: int, merge_every: int | None, merge
 def worthwhile_period(problem: LinearProblem, merged: int) -> int:
     """Return after how many updates to merge at the latest, if a merge goes through so many weights.
 
-    Moves that are apart for long must be small, so periods are as short as merges are worth.
+    Moves that stay apart for long must be small, so periods are as short as merging is worth.
     """
     return _READ_AGAIN * merged * problem.n_examples // max(problem.nonzeros, 1)
 

@@ -78,7 +78,7 @@ class LinearProblem(Problem):
         """Check the data and make a problem of them; nothing is copied that is canonical already.
 
         Memory-mapped rows (`hogwild.datasets.open_rows`) are read once and never copied. Arrays and files
-        must stay as they are afterwards: compiled code follows their indices without looking again.
+        must stay as they are afterwards: compiled code follows their indices without checking again.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class LinearProblem(Problem):
     def curvature(self) -> np.ndarray:
         """Return the mean square of each feature times the loss's mean second derivative.
 
-        From at most 5,000 examples: a feature that is rarer than that settles in no period.
+        From at most 5,000 examples: a feature rarer than that settles in no period.
         """
         sums, step = np.zeros(self.n_features), RUN * -(-self.n_examples // CURVED_EXAMPLES)
         mean = sums / add_squares(self.X.indptr, self.X.indices, self.X.data, RUN, step, sums)

@@ -19,7 +19,7 @@ class UncertifiedOptimum(RuntimeError):
 
 
 class Optimum(NamedTuple):
-    """A minimum and what vouches for it.
+    """A minimum and its certificate.
 
     Attributes
     ----------

@@ -22,13 +22,13 @@ from hogwild.engine.contract import (
 from hogwild.engine.loops import AHEAD
 from hogwild.engine.sampling import epoch_key, list_examples, scattered
 
-UPDATES_PER_WORKER = 16  # a shorter round is not worth waiting for each other
+UPDATES_PER_WORKER = 16  # a shorter round is not worth the wait at its end
 _LAST_STAMP = 2**31 - 1
 _DIGITS, _BITS = 256, 8  # of the keys that are sorted
 
 
 class Space(NamedTuple):
-    """What it takes to schedule a stretch of updates; no more of it is touched than the stretch is long."""
+    """Memory to schedule a stretch of updates with; only as much is touched as the stretch is long."""
 
     last: Any  # int32 of shape (n_variables,): the stamp of the last update that touched each variable
     stamp: Any  # int64: the next stamp
@@ -68,9 +68,9 @@ def schedule(
 ) -> None:
     """Put the worker of each position from begin to end-1 of an epoch into ``owners``.
 
-    Where a round begins it stands as ``~worker``. An update is ``batch_size`` examples. A round ends where
-    its largest component becomes more than one worker's share. Where even the shortest round is little but
-    one component, the first worker performs all of it and more, unexamined: twice as much each time in a row.
+    The first position of a round holds ``~worker``. An update is ``batch_size`` examples. A round ends where
+    its largest component exceeds one worker's share. Where even the shortest round is mostly one component,
+    the first worker performs all of it, and then more unexamined: twice as much each time in a row.
     """
     if space.busy.size == 1:
         owners[begin:end] = 0
@@ -103,8 +103,8 @@ def schedule(
 def join(problem: Any, sampling: Any, begin: int, end: int, batch_size: int, space: Any) -> Any:
     """Find the components of a round that begins at a place of ``space.order`` and ends before another.
 
-    Returns the number of its updates, and what its largest component and all of them cost: entries, and one
-    for each example.
+    Returns the number of its updates, and the cost of its largest component and of all of them: one for each
+    entry, and one for each example.
     """
     last, order, parent, loads = space.last, space.order, space.parent, space.loads
     workers = space.busy.size

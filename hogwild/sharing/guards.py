@@ -1,4 +1,4 @@
-"""What happens inside one update where others may be at work on the same weights.
+"""What happens inside one update while others may work on the same weights.
 
 A guard is a record. It may act at the points of an update that `hogwild.engine.contract` lists, and it adds
 each component; where it has no body of its own it does nothing, and costs nothing.
@@ -40,7 +40,7 @@ class Traits(NamedTuple):
 
 
 def promises(**traits: bool) -> Callable[[K], K]:
-    """Note in which `Traits` a type of guard differs from the default."""
+    """Note the `Traits` in which a type of guard differs from the default."""
 
     def register(guard: K) -> K:
         guard._traits = Traits(**traits)  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ class VariableLocks(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Workers compute gradients side by side and write them strictly in turn (RR; Langford et al. 2009)."""
+    """Workers compute gradients in parallel and write them strictly in turn (RR; Langford et al. 2009)."""
 
     next: np.ndarray  # int64 of shape (1,): whose turn it is
     cells: np.ndarray  # of shape (workers,): whether each is ``done``
@@ -116,7 +116,7 @@ def waits(guard: Any) -> Any:
 
 @generic
 def retire(guard: Any) -> Any:
-    """End a worker's part of a segment: nobody is to wait for it."""
+    """End a worker's part of a segment: nobody waits for it now."""
 
 
 @generic
@@ -132,15 +132,15 @@ def of_worker(guard: Any, worker: int) -> Any:
 
 @generic
 def of_lone_worker(guard: Any) -> Any:
-    """Return a guard of the same type at which nobody waits, to compile with."""
+    """Return a guard of the same type on which nobody waits, to compile with."""
     return guard
 
 
 @generic
 def open_all(guard: Any) -> None:
-    """Let all who wait go on, again and again until they have ended: one they wait for failed.
+    """Release all who wait for a worker that failed; called again and again until they have ended.
 
-    What they write then no longer counts.
+    What they then write no longer counts.
     """
 
 
@@ -218,7 +218,7 @@ def _await_own_turn(guard):
 
 @inlined
 def pass_turn(guard: Any) -> None:
-    """Let the next worker write that is not done."""
+    """Pass the turn to the next worker not yet done."""
     workers = guard.cells.size
     following = (guard.worker + 1) % workers
     while following != guard.worker and load(guard.cells, following, "done") == _CLOSED:
@@ -233,7 +233,7 @@ def _pass_turn_after_writing(guard, touches):
 
 @retire.of(Turns)
 def _retire_at_own_turn(guard):
-    # at its turn, or the worker before it might hand the turn to one that is gone
+    # only at its turn, or the worker before it might pass the turn to one that is gone
     await_turn(guard)
     store(guard.cells, guard.worker, _CLOSED, "done")
     pass_turn(guard)

@@ -1,7 +1,7 @@
 """Replicas of the popular weights alone; the others are shared.
 
-Niu et al. (2011, section 8) suggest to update very frequent coordinates rarely. Here they are in a replica
-for each worker, merged as in `replicas`, and a model too large to be merged whole stays shared.
+Niu et al. (2011, section 8) suggest updating very frequent coordinates rarely. Here each worker has a replica
+of them, merged as in `replicas`. The rest of a model too large to be merged whole stays shared.
 """
 
 import mmap
@@ -23,14 +23,14 @@ HOT_WEIGHTS = 16_384  # the four arrays of a merge then fit a core's own cache
 class Hot(Replicas):
     """Replicas of the hot weights in front of cold ones that all workers share, under the backend's guard.
 
-    A worker sees its own hot weights and everybody's cold ones as one array, so that the loop over updates
-    is that of `Replicas`.
+    A worker sees its own hot weights and everybody's cold ones as one array, so the loop over updates is that
+    of `Replicas`.
 
     Attributes
     ----------
     hot_weights : int, optional
         How many of the most popular weights have a replica; by default 16,384. Rounded up to whole pages of
-        memory, or all if there are no more.
+        memory, or all if there are fewer.
     """
 
     relabels: ClassVar[bool] = True
@@ -39,7 +39,7 @@ class Hot(Replicas):
     _places: np.ndarray | None = field(default=None, compare=False)  # uint32: where each weight lies
 
     def merged_weights(self, n_weights: int) -> int:
-        """Return how many weights a merge goes through, but for whole pages."""
+        """Return how many weights a merge goes through, before rounding up."""
         return min(self.hot_weights or HOT_WEIGHTS, n_weights)
 
     @property
@@ -67,7 +67,7 @@ class Hot(Replicas):
         return replace(self, _replica=replica, _places=places)
 
     def record(self, record: Any, n_weights: int) -> Any:
-        """Return the problem's record for hot weights in front."""
+        """Return the problem's record with the hot weights first."""
         return relabelled(record, self.places)
 
     def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Hot(Replicas):
         return self._assigned(plan, worker, shared, own, base, seen)
 
     def _parts(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the workers' own hot weights and their bases, and those of all, hot and cold."""
+        """Return the workers' own hot weights and bases, and the shared weights, hot and cold."""
         hot = self.replica.curvature.size
         own = 2 * self.replica.cells.size * hot  # two rows for each worker
         return block[:own].reshape(-1, hot), block[own : own + max(hot, self.places.size)]

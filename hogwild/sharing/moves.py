@@ -1,4 +1,4 @@
-"""How a worker's replica shows its own moves, and what counts of them."""
+"""How a worker's replica shows its own moves, and how much of them counts."""
 
 from typing import Any, NamedTuple
 
@@ -12,9 +12,9 @@ class AsMade(NamedTuple):
 
 
 class Multiplied(NamedTuple):
-    """A replica shows a worker's own moves so many times as far, for the others make the like meanwhile.
+    """A replica shows a worker's own moves multiplied, since the others make similar ones meanwhile.
 
-    A merge adds them as they are.
+    A merge adds them as made.
     """
 
     factors: np.ndarray  # of shape (n_weights,), at least 1
@@ -27,7 +27,7 @@ def shown(moves: Any, coordinate: Any, change: Any) -> Any:
 
 @abstract
 def counted(moves: Any, coordinate: Any, own: Any, base: Any) -> Any:
-    """Return the base with what a worker has moved of one coordinate, given what its replica shows."""
+    """Return the base plus a worker's own move of one coordinate, given what its replica shows."""
 
 
 @shown.of(AsMade)

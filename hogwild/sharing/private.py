@@ -1,4 +1,4 @@
-"""A whole run for each worker, on weights of its own; their average counts."""
+"""A whole run for each worker, on weights of its own; the average counts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from hogwild.engine.sampling import AsStored, ShuffledOnce
 from hogwild.engine.steps import in_epoch
 from hogwild.sharing.schedule import Assignment, Plan, Schedule, Segment, in_blocks
 
-_SEED_STEP = 0x9E3779B97F4A7C15  # workers with weights of their own draw orders of their own
+_SEED_STEP = 0x9E3779B97F4A7C15  # from worker to worker, so that their orders differ
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A replica of the weights for each worker, merged into the shared ones every so many updates.
 
-Workers that write the same few popular coordinates take each other's cache lines away at every update;
-replicas meet only when they are merged.
+Workers that write the same few popular coordinates steal each other's cache lines at every update; replicas
+meet only when they are merged.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from hogwild.sharing.moves import AsMade, Multiplied, counted
 from hogwild.sharing.schedule import Assignment, Plan, Schedule, Segment
 
 SHORTEST, FIRST, LONGEST = 16, 1_024, 65_536  # updates from merge to merge
-MERGE_SHARE = 0.05  # of a worker's time, for merges, where the period adapts
+MERGE_SHARE = 0.05  # of a worker's time goes into merges, where the period adapts
 _SMALLEST = 64  # updates taken at once
 
 
 class Merging(NamedTuple):
-    """How moves are merged: along which curvature, and when.
+    """How moves are merged: with which curvature, and when.
 
     Attributes
     ----------
     curvature : ndarray of shape (n_weights,)
-        Of the objective along each coordinate; zeros to add what workers have moved.
+        Of the objective along each coordinate; zeros to just add the workers' moves.
     moves : AsMade or Multiplied
     first, longest : int
-        Updates of a worker from one merge to the next: of the first period, and at most.
+        A worker's updates from one merge to the next: in the first period, and at most.
     """
 
     curvature: np.ndarray
@@ -45,8 +45,8 @@ class Merging(NamedTuple):
 def longest_period(problem: Any, workers: int) -> int:
     """Return after how many updates a worker merges at the latest.
 
-    That is at least ``problem.merges * workers`` times in an epoch, so that hardly more epochs are needed
-    than by one worker.
+    It then merges at least ``problem.merges * workers`` times in an epoch, and hardly more epochs are needed
+    than with one worker.
     """
     return int(max(SHORTEST, min(LONGEST, problem.n_examples // (problem.merges * workers**2))))
 
@@ -60,16 +60,16 @@ def merging(problem: Any, workers: int, merge_every: int | None = None) -> Mergi
 class Replica(NamedTuple):
     """A worker's replica of the weights, and what all workers merge into.
 
-    Where updates shrink all weights by a common factor (`hogwild.engine.steps.WeightDecay`), a replica has a
-    scale of its own: at a merge that of all workers' time, as weights without replicas have, then what this
-    worker's updates make of it. The scale of the shared weights is that of the updates merged so far: a
-    factor must not come before what those updates have added, or replicas see weights that are too small.
+    Where updates shrink all weights by a common factor (`hogwild.engine.steps.WeightDecay`), each replica has
+    its own scale. A merge sets it to that of all workers' time, as for weights without replicas; from then on
+    this worker's updates alone shrink it. The scale of the shared weights is that of the updates merged so
+    far: a factor must not come before what those updates added, or replicas see weights that are too small.
 
     The cells of a worker: updates ``left`` until its next merge, the ``period`` from merge to merge, the
-    clock ``since`` its last merge, whether it has ``joined`` the segment; its step size, the ``rate``; and as
-    logarithms since the segment began what its replica has ``shrunk`` by since its last merge, what was
-    merged when it was last ``seen``, the scale of time then (``clock``) and ``now``; and the ``ratio`` of its
-    weights to the shared ones.
+    clock ``since`` its last merge, whether it has ``joined`` the segment, its step size (``rate``), and the
+    ``ratio`` of its weights to the shared ones. As logarithms since the segment began: what its replica has
+    ``shrunk`` by since its last merge, what was merged when it was last ``seen``, and the scale of time then
+    (``clock``) and ``now``.
     """
 
     shared: np.ndarray  # of shape (n_weights,), these four
@@ -79,9 +79,9 @@ class Replica(NamedTuple):
     moves: AsMade | Multiplied
     lock: np.ndarray  # int64 of shape (1,): of the shared weights
     next: np.ndarray  # int64 of shape (1,): the next position to take
-    merged: np.ndarray  # float64 of shape (1,): the logarithm of what merges of this segment have taken up
+    merged: np.ndarray  # float64 of shape (1,): the logarithm of the shrinking merged in this segment
     cells: np.ndarray  # of shape (workers,)
-    adapts: bool  # the period, so that merges take their share of the time
+    adapts: bool  # whether the period does, so that merges take their share of the time
     longest: int  # period
     worker: int
 
@@ -105,16 +105,16 @@ def replica_of(merging: Merging, dtype: Any, workers: int, merge_every: int | No
 class Replicas(Schedule):
     """Updates go to the worker's own replica, which is merged into the shared weights every so many of them.
 
-    A merge composes what this worker and the others have done as if it had been done in turn. Along a
+    A merge composes the moves of this worker and of the others as if they had been made in turn. Along a
     coordinate with curvature q, k steps of size γ shrink a distance by ``s = exp(-γ k q)``, so what the
     others moved meanwhile counts s times: ``own + s (shared − base)``. Where s is 1, that is the sum of the
-    moves; where the replicas have settled within a period, s is 0, and what both corrected is corrected once.
-    What this worker has not touched is as the others left it.
+    moves. Where replicas settle within a period, s is 0, and what both corrected is corrected once. What this
+    worker has not touched is as the others left it.
 
     Attributes
     ----------
     merge_every : int, optional
-        A worker's updates from one merge of its replica to the next; by default as many as make merging a
+        A worker's updates from one merge of its replica to the next; by default chosen so that merging is a
         twentieth of the work, within limits.
     """
 
@@ -171,7 +171,7 @@ class Replicas(Schedule):
         self.replica.merged[0] = 0.0
 
     def perform(self, own: Assignment, segment: Segment, goes_on: Callable[[], bool]) -> int:
-        """Take what is next until nothing is left."""
+        """Take the next positions until none is left."""
         rule, epoch, begin, end, _ = segment
         job, step, done = own.job(epoch), in_epoch(rule, epoch), 0
         while goes_on():
@@ -192,7 +192,7 @@ class Replicas(Schedule):
         super().end(own)
 
     def release(self, guard: Any) -> None:
-        """Let all who wait go on."""
+        """Release all who wait."""
         super().release(guard)
         self.replica.lock[0] = 0
 
@@ -201,8 +201,9 @@ class Replicas(Schedule):
 def run_periods(updates: Any, job: Any, step: Any, replica: Any, begin: int, end: int) -> int:
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
-    Workers take what is next, for their cores are not equally fast, and merge their replicas after each
-    period. Merges are outside the loop over updates: inside, every update paid for the call.
+    Workers take the next positions when they are free, as cores are not equally fast, and merge their
+    replicas after each period. Merges lie outside the loop over updates: inside, every update paid for the
+    call.
     """
     mine, workers, epoch = replica.cells[replica.worker], replica.cells.size, job.epoch
     size, examples, performed = size_of(updates), count(job.problem), 0
@@ -211,7 +212,7 @@ def run_periods(updates: Any, job: Any, step: Any, replica: Any, begin: int, end
         left = end - begin - load(replica.next, 0)
         if left <= 0:
             break
-        piece = left if workers == 1 else max(left // (2 * workers), _SMALLEST)  # all are to end together
+        piece = left if workers == 1 else max(left // (2 * workers), _SMALLEST)  # so that all end together
         length = min(piece, mine["left"], job.order.size - performed)
         length = max(length // size, 1) * size
         position = begin + fetch_add(replica.next, 0, length)
@@ -243,12 +244,12 @@ def leave_segment(replica: Any) -> None:
     if mine["joined"]:  # one that has taken nothing has nothing to merge
         merge(replica)
         mine["joined"] = 0
-    mine["since"] = 0  # what lies between two segments is not work
+    mine["since"] = 0  # time between two segments is not work
 
 
 @compiled
 def join(replica: Any) -> None:
-    """Begin a segment with what is shared."""
+    """Begin a segment with the shared weights."""
     mine = replica.cells[replica.worker]
     acquire(replica.lock, 0)
     ratio = caught_up(replica)
@@ -263,7 +264,7 @@ def join(replica: Any) -> None:
 
 @inlined
 def caught_up(replica: Any) -> Any:
-    """Note what is merged and what time it is for a worker; return its weights over the shared ones."""
+    """Note for a worker what is merged and what time it is; return its weights over the shared ones."""
     mine = replica.cells[replica.worker]
     mine["seen"] = replica.merged[0]
     mine["clock"] = mine["now"]
@@ -303,7 +304,7 @@ def merge(replica: Any) -> None:
 
 @compiled
 def merge_in_time(replica: Any) -> None:
-    """Merge, and decide after how many updates to do so again."""
+    """Merge, and set the number of updates to the next merge."""
     mine = replica.cells[replica.worker]
     began = np.int64(ticks())
     merge(replica)

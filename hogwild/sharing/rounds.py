@@ -25,8 +25,8 @@ _BEYOND = 2**62  # every position
 class RoundState(NamedTuple):
     """What workers tell each other.
 
-    The cells of a worker: up to which position its updates are ``done``, and its part of the schedule is
-    ``scheduled``; how many of its updates it made while others made theirs, ``side_by_side``.
+    The cells of a worker: the position up to which its updates are ``done``, that up to which its part of the
+    schedule is made (``scheduled``), and how many of its updates ran beside others' (``side_by_side``).
     """
 
     owners: np.ndarray  # int32 of shape (n_examples,): see `hogwild.sharing.conflicts.schedule`
@@ -41,17 +41,17 @@ class RoundState(NamedTuple):
 class Rounds(Schedule):
     """Workers perform different components of the conflicts of a round, then wait for each other.
 
-    Within a round no two workers touch the same variable, and what one of them performs it performs in
-    serial order: the weights are those of `serial` to the bit, for any number of workers. Pan et al. sample
+    Within a round no two workers touch the same variable, and each performs its updates in serial order: the
+    weights are those of `serial` to the bit, for any number of workers. Pan et al. sample
     batches of fixed size; here a round ends where its largest component would be more than one worker's
     share, so there is no size to choose.
 
     It pays where data are truly sparse: of n examples, each in conflict with at most Δ others, a random
     (1 − ε) n/Δ fall into components of O(log n / ε²) (Krivelevich 2016). It cannot pay where features are
     hot: examples that share a popular feature are one component, which one worker performs alone
-    (`hogwild.Result.parallel_share` tells). To find the components is work of the order of the updates
-    themselves: before training, once, for rows that are shuffled once or streamed as they are stored; else in
-    every epoch, on its clock, where each worker does its share of it.
+    (`hogwild.Result.parallel_share` tells). Finding the components is work of the order of the updates
+    themselves. For rows shuffled once or streamed as stored it is done once, before training; else in every
+    epoch, on its clock, and each worker does its share of it.
     """
 
     observable: ClassVar[bool] = False
@@ -83,7 +83,7 @@ class Rounds(Schedule):
         return super().assign(plan, worker)._replace(state=self.state._replace(worker=worker, space=space))
 
     def before(self, plan: Plan) -> None:
-        """Schedule an epoch once and for all, where the order of the examples is the same in every one."""
+        """Schedule an epoch once and for all, where every epoch has the same order of examples."""
         if not isinstance(plan.sampling, ShuffledOnce | AsStored):
             return
         own = self.assign(plan, 0).state
@@ -122,7 +122,7 @@ class Rounds(Schedule):
         super().end(own)
 
     def release(self, guard: Any) -> None:
-        """Let all who wait go on."""
+        """Release all who wait."""
         super().release(guard)
         self.state.limit[0] = ~0
         self.state.cells["done"] = self.state.cells["scheduled"] = _BEYOND
@@ -220,7 +220,7 @@ def _await_scheduled(cells: Any, position: Any) -> None:
 
 @compiled
 def agreed(state: Any, begin: int, end: int, wanted: bool) -> bool:
-    """Return whether to perform the updates at positions begin … end-1: what the first worker wants.
+    """Return whether to perform the updates at positions begin … end-1: the first worker decides.
 
     So all workers end after the same update, and their weights are those of a shorter serial run.
     """
@@ -239,7 +239,7 @@ def agreed(state: Any, begin: int, end: int, wanted: bool) -> bool:
 
 @compiled
 def leave_segment(state: Any) -> None:
-    """End a worker's part of a segment: nobody is to wait for it."""
+    """End a worker's part of a segment: nobody waits for it now."""
     limit = state.limit[0]
     if state.worker == 0 and limit >= 0:
         store_release(state.limit, 0, ~limit)

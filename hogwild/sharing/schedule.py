@@ -72,10 +72,8 @@ class Schedule:
     lossless: ClassVar[bool] = True  # with a guard that loses nothing, no update is lost
     conflict_free: ClassVar[bool] = False  # no two workers write one weight at once, whatever the guard
     serial_alone: ClassVar[bool] = True  # a single worker computes the bits of `serial`
-    adds_moves: ClassVar[bool] = False  # of several workers, which would leave a set of allowed weights
-    relabels: ClassVar[bool] = (
-        False  # weights lie elsewhere than in their order: the problem's indices follow
-    )
+    adds_moves: ClassVar[bool] = False  # of several workers: the sum may leave the set of allowed weights
+    relabels: ClassVar[bool] = False  # weights do not lie in their order: the problem's indices follow
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -99,15 +97,15 @@ class Schedule:
         return self
 
     def record(self, record: Any, n_weights: int) -> Any:
-        """Return the problem's record for weights that lie as they are laid out."""
+        """Return the problem's record for the weights as they are laid out."""
         return record
 
     def scratch_for(self, cells: int) -> int:
-        """Return the cells of scratch for updates that need so many where weights lie in their order."""
+        """Return the cells of scratch for updates that need so many for weights in their order."""
         return cells
 
     def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
-        """Return the array that a run's workers share, all of them beginning with these weights."""
+        """Return the array that a run's workers share; all of them begin with these weights."""
         return weights
 
     def combine(self, weights: np.ndarray) -> np.ndarray:
@@ -146,7 +144,7 @@ class Schedule:
             retire_worker(own.plan.guard)
 
     def release(self, guard: Any) -> None:
-        """Let all who wait go on, again and again until they have ended: one they wait for failed."""
+        """Release all who wait for a worker that failed; called again and again until they have ended."""
         open_all(guard)
 
 

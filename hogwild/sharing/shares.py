@@ -14,7 +14,7 @@ from hogwild.engine.steps import KernelStep, in_epoch
 from hogwild.sharing.schedule import Assignment, Schedule, Segment, batch_size_of, in_blocks, share_of
 
 PADDING = 16  # cells from one weight to the next: a cache line or two, which are fetched in pairs
-_PIECES = 64  # of a worker in an epoch, where workers take what is next
+_PIECES = 64  # per worker and epoch, where workers take pieces
 _SHORTEST_PIECE, _LONGEST_PIECE = 16, 4_096  # updates
 
 
@@ -22,7 +22,7 @@ _SHORTEST_PIECE, _LONGEST_PIECE = 16, 4_096  # updates
 class Shares(Schedule):
     """A contiguous share of the positions for each worker.
 
-    Where all weights shrink by a common factor, workers take small pieces instead, for they must agree on it.
+    Where all weights shrink by a common factor, workers take small pieces instead: they must agree on it.
     """
 
     _next: np.ndarray | None = field(default=None, compare=False)  # the next position to take, int64 (1,)
@@ -64,13 +64,13 @@ class Shares(Schedule):
 
 @dataclass(frozen=True)
 class Padded(Shares):
-    """The same, with a cache line for each weight: what is left of the traffic is true sharing."""
+    """The same, with a cache line for each weight: the traffic that is left is true sharing."""
 
     observable: ClassVar[bool] = False
     relabels: ClassVar[bool] = True
 
     def check(self, problem: Any) -> None:
-        """Refuse weights that cannot lie so far apart."""
+        """Refuse more weights than can lie so far apart."""
         if problem.n_weights >= 2**32 // PADDING:
             raise ValueError(f"{problem.n_weights} weights cannot lie so far apart")
 
@@ -94,8 +94,8 @@ class Padded(Shares):
 def paced(segment: Segment, begin: int, workers: int, examples: int) -> KernelStep:
     """Return the step of a worker whose share begins at a position: all begin with the segment's first one.
 
-    Positions stand one after another what happens side by side. By its position the last worker would begin
-    with the step that the first one ends with.
+    Positions put in sequence what runs in parallel. By position, the last worker would begin with the step
+    that the first one ends with.
     """
     ahead = segment.epoch * (1 - workers) + (segment.begin - workers * begin) / examples
     return in_epoch(segment.step, segment.epoch, workers, ahead)
@@ -105,8 +105,8 @@ def paced(segment: Segment, begin: int, workers: int, examples: int) -> KernelSt
 def run_pieces(updates: Any, job: Any, step: Any, begin: int, end: int, following: Any, length: int) -> int:
     """Perform some of the updates at positions begin … end-1 of an epoch; return how many, 0 at the end.
 
-    Workers take pieces as they come to them: however fast each of them is, the positions that they are at are
-    as near to each other as pieces are long, and with them the time that tells how far weights have shrunk.
+    A worker takes the next piece when it is free. However fast each worker is, their positions then stay as
+    close as pieces are long, and so does the time that tells how far weights have shrunk.
     """
     size, performed = size_of(updates), 0
     while performed < job.order.size:

@@ -12,22 +12,22 @@ _MAY_MOVE_TO_A_PLACE = 1 | 2  # MREMAP_MAYMOVE | MREMAP_FIXED
 
 
 def mappable(cells: int, dtype: Any) -> np.ndarray:
-    """Return zeros that can be mapped again: at least so many, to whole pages."""
+    """Return zeros that can be mapped again: so many, rounded up to whole pages."""
     size = cells * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE), dtype)
 
 
 def joined(*pieces: np.ndarray) -> np.ndarray:
-    """Return an array that is the pieces one after another: their own memory, not a copy of it.
+    """Return the pieces as one array, one after another: their own memory, not a copy of it.
 
-    The memory stays mapped as long as the returned array or a part of it is there, whatever becomes of the
+    The memory stays mapped as long as the returned array or a part of it exists, whatever becomes of the
     pieces.
 
     Parameters
     ----------
     *pieces : ndarray
-        Of one data type, not empty, in shared memory, each from the start of a page on; all but the last of
-        whole pages.
+        Of one data type, not empty, in shared memory, each starting on a page; all but the last are whole
+        pages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run borrows of the process that it is part of, and gives back: its garbage collector, and Ctrl-C.
+"""What a run borrows from its process, and gives back: the garbage collector and Ctrl-C.
 
 Several runs at once, in threads or one within another, share what they borrow.
 """
@@ -39,7 +39,7 @@ def _after_fork() -> None:
     if _state.pauses and _state.collected:
         gc.enable()
     _state.pauses = 0
-    if _state.owner != threading.get_ident():  # the thread that Ctrl-C reached is not here: this one is now
+    if _state.owner != threading.get_ident():  # the thread that Ctrl-C reached is gone: now it is this one
         _state.holds = 0
         _state.waiting.clear()
         if _state.previous is not None and signal.getsignal(signal.SIGINT) is _obey:
@@ -50,7 +50,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class CollectorPause:
-    """A pause of the garbage collector: the first one switches it off, the last one back to what it was."""
+    """A pause of the garbage collector: the first one switches it off, the last one restores it."""
 
     def __init__(self) -> None:
         self._taken = False
@@ -75,7 +75,7 @@ class CollectorPause:
 
 
 class Held:
-    """Work that Ctrl-C must not cut in two: within `orderly`, it arrives when that is done."""
+    """Work that Ctrl-C must not interrupt: within `orderly`, it arrives when the work is done."""
 
     def __enter__(self) -> None:
         self._here = threading.current_thread() is threading.main_thread()
@@ -106,9 +106,9 @@ def _deliver() -> None:
 
 @contextlib.contextmanager
 def orderly() -> Iterator[None]:
-    """Let Ctrl-C end a run once: what is pressed again before everything is put away does not disturb that.
+    """Let Ctrl-C end a run once: pressed again before everything is put away, it does not disturb that.
 
-    The handler of before decides what Ctrl-C does; Python's raises `KeyboardInterrupt`.
+    The previous handler decides what Ctrl-C does; Python's raises `KeyboardInterrupt`.
     """
     previous = signal.getsignal(signal.SIGINT)
     ours = previous is _obey  # a run within a run's callback

@@ -35,5 +35,5 @@ class CallerTeam:
         return (report.finished - begin) * 1e-9, [report._replace(starved_seconds=starved)]
 
     def close(self) -> None:
-        """Let go of what the system tells."""
+        """Close the file of the run queue."""
         self._queue.close()

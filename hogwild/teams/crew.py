@@ -1,8 +1,8 @@
 """Teams of several workers: the pipes, the common start, the reports, and who looks after them.
 
-A team lives as long as a run. Its workers wait for a segment on a pipe (asleep), say that they are ready, and
-are released together by a flag they spin on in compiled code, so starting, waking and pickling are never on
-the training clock.
+A team lives as long as a run. Its workers sleep on a pipe until a segment arrives, say that they are ready,
+and are released together by a flag on which they spin in compiled code. So starting, waking and pickling are
+never on the training clock.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from hogwild.teams.work import Report, RunQueue, Signals, perform, pin
 
 _SPINS_PER_LOOK = 100_000  # a waiting worker looks at the stop flag a few hundred times a second
 FAREWELL_SECONDS = 5.0
-_LOOK_SECONDS = 1.0  # beyond the time limit, between two looks for workers that are stopped
+_LOOK_SECONDS = 1.0  # after the time limit, between two looks for stopped workers
 _SLEEPS_PER_LOOK = 10
 
 
@@ -48,7 +48,7 @@ class Team(Protocol):
 
 
 def shared_weights(plan: Plan) -> Plan:
-    """Return the plan with weights and guards in shared memory, like every backend: page size matters."""
+    """Return the plan with weights and guards in shared memory, as in every backend: page size matters."""
     weights, schedule, guard = Shared((plan.weights, plan.schedule, plan.guard)).open()
     return plan._replace(weights=weights, schedule=schedule, guard=guard)
 
@@ -102,10 +102,10 @@ class CrewTeam:
         self._at_rest = False  # all workers: they wait for a segment
 
     def _died(self, worker: int) -> str | None:
-        """Return how a worker ended, if it did without a word."""
+        """Return how a worker ended, if it did without a message."""
 
     def _stopped(self, worker: int) -> str | None:
-        """Return which worker does not run although it has not ended, if it does not."""
+        """Return a message if a worker is stopped but has not ended."""
 
     def _how_it_ended(self, worker: int) -> str:
         """Return how a worker ended whose pipe is closed; its exit code may come a moment later."""
@@ -116,7 +116,7 @@ class CrewTeam:
         return []
 
     def _receive(self, pending: set[int], messages: dict[int, Any], patience: float | None) -> bool:
-        """Wait for news of the workers; put their messages, or raise what they report; return whether any."""
+        """Wait for the workers; keep their messages, or raise what they report; return whether any came."""
         ready = wait([self._connections[worker] for worker in pending] + self._sentinels(), patience)
         for worker in [worker for worker in sorted(pending) if self._connections[worker] in ready]:
             try:
@@ -137,7 +137,7 @@ class CrewTeam:
                 raise WorkerDied(how)
 
     def _gather(self, until: float = math.inf) -> list[Any]:
-        """Return a message of each worker; from a time on, do not wait for workers that are stopped."""
+        """Return a message of each worker; after a deadline, do not wait for workers that are stopped."""
         pending, messages = set(range(len(self._connections))), dict[int, Any]()
         while pending:
             left = max(until - time.monotonic(), 0.0) + _LOOK_SECONDS

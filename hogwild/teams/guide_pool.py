@@ -28,7 +28,7 @@ from hogwild.teams.work import Report, Signals, pin, usable_cores
 _LOOK_SECONDS = 0.1
 _FAREWELL_SECONDS = 3.0
 _LAST_SECONDS = 30.0  # for a pool to end by force
-_PATIENCE_SECONDS = 1.0  # beyond the time limit, with workers that are stopped
+_PATIENCE_SECONDS = 1.0  # after the time limit, with workers that are stopped
 _MUCH = 2**20  # bytes of tasks
 
 
@@ -96,19 +96,19 @@ def _task(task: tuple[float, list[tuple[Any, Any, float]]]) -> None:
     rate, rows = task
     if tools.delay != NoDelay():
         spend(tools.delay, len(rows))
-    with np.errstate(over="ignore", invalid="ignore"):  # what explodes is seen when it is evaluated
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence shows at the evaluation
         batch_step(tools.weights, tools.loss, tools.slopes, tools.threshold, rate, rows)
     tools.updates[worker] += len(rows)
     tools.cpu_seconds[worker] = time.process_time()
 
 
 class _Pool(multiprocessing.pool.Pool):
-    """A pool whose end does not wait for a worker that died while it held a lock, or half a task."""
+    """A pool whose end does not wait for a worker that died holding a lock, or half a task."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
             super().__init__(*arguments, **options)
-        except BaseException:  # there is, for example, no memory for one more thread
+        except BaseException:  # no memory for one more thread, for example
             handler: Any = getattr(self, "_worker_handler", None)
             if handler is not None and handler.is_alive():
                 handler._state = multiprocessing.pool.TERMINATE
@@ -118,10 +118,10 @@ class _Pool(multiprocessing.pool.Pool):
 
     @staticmethod
     def _help_stuff_finish(inqueue: Any, task_handler: Any, size: int) -> None:
-        """Do nothing: `PoolTeam.close` sees to tasks that nobody takes."""
+        """Do nothing: `PoolTeam.close` handles tasks that nobody takes."""
 
     def drain(self) -> None:
-        """Take away what lies in the pipe of tasks; its readers have ended."""
+        """Empty the pipe of tasks; its readers have ended."""
         reader = self._inqueue._reader  # type: ignore[attr-defined]
         while reader.poll():
             os.read(reader.fileno(), _MUCH)
@@ -146,7 +146,7 @@ class PoolTeam:
         self._updates, self._cpu_seconds = tools.updates, tools.cpu_seconds
         self._context, self._at_rest = PoolContext(plan.workers), True
         self._pool: Any = None
-        with Held():  # a semaphore's name is taken first, and then who gives it back is noted
+        with Held():  # a semaphore takes its name first, and registers its removal after
             tickets = self._context.SimpleQueue()
         for worker in range(plan.workers):
             tickets.put(worker)
@@ -166,7 +166,7 @@ class PoolTeam:
             raise
 
     def _check(self, late: bool = False) -> None:
-        """Look after the workers: a pool waits for ever for the task of one that died."""
+        """Look after the workers: a pool waits for ever for the task of a dead one."""
         for worker, process in enumerate(self._context.processes):
             if how := process.death() or (late and process.standstill()):
                 raise WorkerDied(f"pool worker {worker} {how}")
@@ -209,7 +209,7 @@ class PoolTeam:
         return (finished - begin) * 1e-9, reports
 
     def close(self) -> None:
-        """End the pool: kindly where its workers rest."""
+        """End the pool, gently if its workers rest."""
         with Held():
             if self._pool is not None:
                 ending = threading.Thread(target=self._pool.terminate, daemon=True)
@@ -227,7 +227,7 @@ class PoolTeam:
             self._context.unlink()
 
     def _clear(self) -> None:
-        """Take away whatever a thread of the pool may wait for."""
+        """Remove whatever a thread of the pool may wait for."""
         for process in self._context.processes:
             process.kill()
         self._context.free_locks()

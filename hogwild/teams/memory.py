@@ -17,7 +17,7 @@ _ALIGNMENT = 128  # two cache lines, so that no two arrays share one
 
 
 class _Pickler(pickle.Pickler):
-    """Maps of files are mapped again where a record arrives, instead of being copied."""
+    """Maps of files are not copied: they are mapped again where a record arrives."""
 
     def reducer_override(self, thing: Any) -> Any:
         whole = mapping_of(thing) if isinstance(thing, np.ndarray) else None
@@ -29,11 +29,11 @@ class _Pickler(pickle.Pickler):
 
 
 class Shared:
-    """A handle of a record whose arrays were copied into shared memory, but for maps of files.
+    """A handle of a record whose arrays, except maps of files, were copied into shared memory.
 
     `open` returns the record with its arrays as views of the block, in this process or in a child that was
-    given the handle as an argument. The block is a file without a name, so it is gone with its last process,
-    however that one ends.
+    given the handle as an argument. The block is a file without a name, so it vanishes with its last process,
+    however that ends.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ class Shared:
         end = 0
         for buffer in buffers:
             size = buffer.raw().nbytes
-            # whole pages begin with one, so that they can be mapped again (`hogwild.sharing.views`)
+            # arrays of whole pages start on a page, so they can be mapped again (`hogwild.sharing.views`)
             step = _ALIGNMENT if size % mmap.PAGESIZE else mmap.PAGESIZE
             start = -(-end // step) * step
             end = start + size
             self._places.append((start, end))
-        with Held():  # from its making on, the file must not be lost from sight
+        with Held():  # once it is made, the file must not be lost
             self._attach(_file_without_name(max(end, 1)))
         for (start, end), buffer in zip(self._places, buffers, strict=True):
             self._block[start:end] = buffer.raw()
@@ -90,7 +90,7 @@ def _file_without_name(size: int) -> int:
         os.unlink(path)
     try:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)  # what is not there is told now, not by a fatal signal
+            os.posix_fallocate(descriptor, 0, size)  # a lack of memory shows now, not as a fatal signal
         else:
             os.ftruncate(descriptor, size)
     except OSError as refused:

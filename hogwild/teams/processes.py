@@ -36,7 +36,7 @@ class ProcessTeam(CrewTeam):
         usable = usable_cores()
         try:
             for worker, core in enumerate(cores):
-                with Held():  # its sockets are closed by nobody until both are there
+                with Held():  # nobody closes its sockets until both are there
                     ours, theirs = multiprocessing.Pipe()
                     self._connections.append(ours)
                 process = WorkerProcess(
@@ -63,7 +63,7 @@ class ProcessTeam(CrewTeam):
         return (how := self._processes[worker].standstill()) and f"worker {worker} {how}"
 
     def close(self) -> None:
-        """End the processes: kindly where they rest."""
+        """End the processes, gently if they rest."""
         with Held():
             self._dismiss()
             deadline = time.monotonic() + FAREWELL_SECONDS * self._at_rest

@@ -1,9 +1,9 @@
 """Worker processes: forked from a clean server of our own that has this package loaded.
 
 They are `multiprocessing`'s, with a few differences. They do not run the caller's script again, so it needs
-no guard, and nothing of the caller's changes while they start. They are their team's alone: not among the
-active children, which any thread may poll and join. They end with their parent whatever it was, so a daemonic
-process may have them, too. Ctrl-C does not reach them.
+no guard, and nothing of the caller's changes while they start. They belong to their team alone: they are not
+among the active children, which any thread may poll and join. They end with their parent, whatever it is, so
+even a daemonic process may have them. Ctrl-C does not reach them.
 """
 
 import contextlib
@@ -21,21 +21,21 @@ from typing import Any
 
 from hogwild.teams.borrowed import Held
 
-_REAPING_SECONDS = 30.0  # for the server to tell that a killed process has ended
+_REAPING_SECONDS = 30.0  # for the server to report that a killed process has ended
 _BRIEFLY = 0.5
 _ATTEMPTS = 3
-_UNKNOWN = 255  # exit code of a process whose server has ended before it
+_UNKNOWN = 255  # exit code of a process whose server ended before it
 
 
 class _Server(forkserver.ForkServer):
-    """A server of this process alone, beside the one that its program may use."""
+    """A server for this process alone, beside the one that the program may use."""
 
     def __init__(self) -> None:
         super().__init__()
         self.set_forkserver_preload(["hogwild.preload"])
 
     def connect(self, descriptors: list[int]) -> tuple[int, int]:
-        """Ask for a process; return what tells its number and exit code, and what takes its orders."""
+        """Ask for a process; return the pipes of its number and exit code, and of its orders."""
         resource_tracker.ensure_running()  # which clears the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
         try:
@@ -56,7 +56,7 @@ def _forget_server() -> None:
     global _server
     alive = _server._forkserver_alive_fd  # type: ignore[attr-defined]
     if alive is not None:
-        os.close(alive)  # or the parent's server would outlive it with us
+        os.close(alive)  # or the parent's server would live as long as we do
     _server = _Server()
 
 
@@ -84,7 +84,7 @@ class _Popen(popen_forkserver.Popen):
             self.sentinel, orders = _server.connect(self._fds)  # type: ignore[attr-defined]
             ends = (self.sentinel, orders)
             self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
-            # open as long as we live: at its end, the process ends
+            # open as long as we live: when it closes, the process ends
             with open(orders, "wb", closefd=False) as pipe:
                 pipe.write(order.getbuffer())
         try:
@@ -96,7 +96,7 @@ class _Popen(popen_forkserver.Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         if flag != os.WNOHANG:
             wait([self.sentinel])
-        with self._lock:  # the exit code can be read once
+        with self._lock:  # the exit code can be read only once
             return super().poll()
 
 
@@ -108,7 +108,7 @@ class WorkerProcess(context.ForkServerProcess):
     _Popen: Any = staticmethod(_Popen)
 
     def start(self) -> None:
-        """Start it; unlike the standard library's, from daemonic processes, too, and without a note of it."""
+        """Start it; unlike the standard library, also from daemonic processes, and without registering it."""
         self._popen = self._Popen(self)
         self._sentinel = self._popen.sentinel
         del self._target, self._args, self._kwargs  # type: ignore[attr-defined]
@@ -123,7 +123,7 @@ class WorkerProcess(context.ForkServerProcess):
                 os.kill(self._popen.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Kill it, if need be, and let go of what belongs to it."""
+        """Kill it, if need be, and free what belongs to it."""
         if self._popen is None:
             return
         self.kill()
@@ -138,7 +138,7 @@ class WorkerProcess(context.ForkServerProcess):
         return f"(process {self.pid}) ended early with exit code {self.exitcode}"
 
     def standstill(self) -> str | None:
-        """Return that it does not run although it has not ended, if so, where Linux tells."""
+        """Return a message if it is stopped but has not ended, where Linux tells."""
         with contextlib.suppress(OSError), open(f"/proc/{self.pid}/stat", "rb") as file:
             if file.read().rpartition(b")")[2].split()[0] == b"T":
                 return f"(process {self.pid}) is stopped by a signal, and the time limit has passed"
@@ -146,7 +146,7 @@ class WorkerProcess(context.ForkServerProcess):
 
 
 class Nobody:
-    """Takes a lost worker's place, or its pool would start another one."""
+    """Takes a lost worker's place, so that its pool does not start another."""
 
     name, daemon, exitcode = "", True, 1
 
@@ -161,7 +161,7 @@ class Nobody:
 
 
 class PoolContext(context.ForkServerContext):
-    """What `multiprocessing.Pool` makes its processes and locks with, and which those are."""
+    """Makes the processes and locks of a `multiprocessing.Pool`, and lists them."""
 
     def __init__(self, workers: int) -> None:
         super().__init__()
@@ -177,26 +177,26 @@ class PoolContext(context.ForkServerContext):
         return self.processes[-1]
 
     def Lock(self) -> Any:
-        """Make a lock of processes."""
+        """Make a lock for processes."""
         self.locks.append(super().Lock())
         return self.locks[-1]
 
     def unlink(self) -> None:
-        """Take back the names of the locks: what refers to itself would keep them until a collection."""
+        """Remove the names of the locks, which reference cycles would keep until a collection."""
         names = {lock._semlock.name for lock in self.locks}
         for finalizer in list(util._finalizer_registry.values()):  # type: ignore[attr-defined]
             if finalizer._args and finalizer._args[0] in names:
                 finalizer()
 
     def free_locks(self) -> None:
-        """Free what a dead process holds; a thread of ours never holds anything for long."""
+        """Free the locks that a dead process holds; our threads never hold one for long."""
         for lock in self.locks:
             lock.acquire(timeout=_BRIEFLY)
             lock.release()
 
 
 def become_worker(cores: list[int]) -> None:
-    """Begin a worker: on the parent's cores, without collecting garbage, for as long as the parent is there.
+    """Begin a worker: on the parent's cores, without garbage collection, for as long as the parent lives.
 
     The server may have been started when the parent had other cores to use.
     """
@@ -204,5 +204,5 @@ def become_worker(cores: list[int]) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     parent = multiprocessing.parent_process()
-    if parent is not None:  # a thread, for kernels do not look
+    if parent is not None:  # a thread, as kernels do not look
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -22,7 +22,7 @@ class ThreadTeam(CrewTeam):
         self._threads: list[threading.Thread] = []
         try:
             for worker, core in enumerate(cores):
-                with Held():  # its sockets are closed by nobody until both are there
+                with Held():  # nobody closes its sockets until both are there
                     ours, theirs = multiprocessing.Pipe()
                     self._connections.append(ours)
                 thread = threading.Thread(

@@ -14,7 +14,7 @@ from hogwild.sharing.schedule import Assignment, Plan, Segment
 from hogwild.teams.borrowed import Held
 
 _SECONDS_PER_BLOCK = 0.1  # of delays
-_ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not asked for ahead of use
+_ENTRIES_PER_BLOCK = 1_000_000  # milliseconds: rows at the start of a block are not prefetched
 
 
 class Signals(NamedTuple):
@@ -77,7 +77,7 @@ class RunQueue:
             self._file = open("/proc/thread-self/schedstat", "rb", buffering=0)  # noqa: SIM115
 
     def __del__(self) -> None:
-        self.close()  # of a team that an interrupt kept from being put away
+        self.close()  # for a team that an interrupt kept from closing
 
     def seconds(self) -> float:
         """Return the seconds so far."""

@@ -280,8 +280,8 @@ def _factored(
 ) -> Apply:
     """Return a multiplication by the pseudo-inverse of a matrix whose lower triangle is given, scaled.
 
-    Squaring has cost small singular values their digits: where the smallest is small, directions that the
-    matrix hardly sees are multiplied by the rows again.
+    Squaring cost small singular values their digits. Where the smallest is small, directions that the matrix
+    hardly sees are multiplied by the rows again.
     """
     if not np.isfinite(gram).all():  # values too large to be squared
         return lambda vector: vector

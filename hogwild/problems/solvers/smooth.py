@@ -9,7 +9,7 @@ from scipy import sparse
 from hogwild.problems import losses
 from hogwild.problems.solvers.newton import Bounds, Model, Step, SumOfLosses, Work, minimise
 
-_NEAR = 0.01  # of the way down: so much may be left where a problem without a penalty is certified
+_NEAR = 0.01  # of the way down: what may be left where a problem without a penalty is certified
 _LARGEST = 100.0  # margins of a minimiser, over those of what was found
 _ONE_STEP = 1e-10  # of the residual that the only step of a quadratic loss may leave
 
@@ -52,7 +52,7 @@ class SmoothSum:
         self.work.spend(3 * self.X.nnz)
         here, there = self.total.value(weights), weights + step.direction
         slopes = self._slopes(margins) + self._curvatures(margins) * ahead
-        # what is far from the minimum tells nothing of the size of its weights
+        # far from the minimum, nothing is known of the size of its weights
         near = self.quadratic or step.predicted <= _NEAR * (self.start - here)
         if self.l2 > 0 or near:
             lower = self._lower_bound(slopes, margins + ahead, there, model, step)

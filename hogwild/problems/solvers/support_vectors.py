@@ -1,4 +1,4 @@
-"""The minimum of the hinge loss: dual coordinate descent, and where it crawls interior points."""
+"""The minimum of the hinge loss: dual coordinate descent and, where that crawls, interior points."""
 
 import math
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ def _coordinate_descent(hinge: Hinge, tolerance: float, work: Work) -> None:
     weights = np.zeros(X.shape[1])
     active = np.flatnonzero(squares > 0)
     count, limits = active.size, np.array([math.inf, -math.inf])
-    # few columns have a system that is factored, and interior points are sure of it
+    # with few columns the system is factored, and interior points are sure to succeed
     most = min(_PASSES * X.nnz, work.left) if X.shape[1] <= MOST_DENSE else _SHARE * work.left
     own, narrow, seed = Work(most), _FIRST_RANGE, np.uint64(0)
     while own.left > 0 and active.size:
