@@ -177,8 +177,8 @@ def backend(name: str, **options: Any) -> Backend:
     chosen = BACKENDS[checks.choice("backend", name, BACKENDS)]
     for option, value in options.items():
         if option not in chosen.options:
-            allowed = ", ".join(chosen.options) or "none"
-            raise ValueError(f"{option} is {value!r}; the backend {name!r} has other options: {allowed}")
+            allowed = f"these options: {', '.join(chosen.options)}" if chosen.options else "no options"
+            raise ValueError(f"{option} is {value!r}; the backend {name!r} has {allowed}")
         if value is not None:
             checks.integer(option, value, minimum=1)
     return chosen._replace(schedule=replace(chosen.schedule, **options)) if options else chosen

@@ -44,8 +44,8 @@ FILE, FUNCTION = 400, 50  # lines; of a function without its docstring
 # A room that outgrows its lines says something twice, or something that does not belong: look before adding.
 ROOMS = {
     "engine": 1_450,
-    "sharing": 1_600,
-    "problems": 3_100,
+    "sharing": 1_700,
+    "problems": 3_200,
     "teams": 1_150,
     "observe": 300,
     "datasets": 2_700,

@@ -13,8 +13,12 @@ from experiments.measure.outcome import Status
 
 _POPULARITY = {"experiment": "coherence", "grid": "popularity"}
 # What the text quotes: of which trials, value, and the columns that make up a key, each of one workload.
-QUOTED: list[tuple[dict[str, str], str, list[str]]] = [
-    ({"experiment": "kernels"}, "ns_per_nonzero", ["problem", "dataset", "l2", "backend", "sampling"]),
+QUOTED: list[tuple[dict[str, str | list[str]], str, list[str]]] = [
+    (
+        {"experiment": "kernels", "grid": ["rcv1", "sparse"]},
+        "ns_per_nonzero",
+        ["problem", "dataset", "l2", "backend", "sampling"],
+    ),
     ({"experiment": "guide"}, "seconds_per_epoch", ["backend", "workers"]),
     ({"experiment": "real_text"}, "test_error_rate", ["problem", "backend", "workers"]),
     (_POPULARITY, "ns_per_nonzero", ["grid", "zipf_exponent", "backend"]),

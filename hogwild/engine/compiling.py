@@ -1,6 +1,6 @@
 """How kernels are compiled: one decorator, and dispatch on the type of a record.
 
-Records (problems, policies, samplings, step sizes) are ``typing.NamedTuple``s. A *generic* function picks its
+Records (problems, guards, samplings, step sizes) are ``typing.NamedTuple``s. A *generic* function picks its
 body by the type of its first argument, whether Python or compiled code calls it. So one loop serves every
 combination at the speed of a hand-specialised one. With ``NUMBA_DISABLE_JIT=1`` the same bodies run as plain
 Python.

@@ -57,6 +57,8 @@ def traits_of(guard: type) -> Traits:
 def make_guard(kind: type, workers: int, variables: int) -> Any:
     """Return a guard of a type for so many workers and variables, with open locks."""
     make = getattr(kind, "for_run", None)
+    if make is None and getattr(kind, "_fields", ()):
+        raise TypeError(f"{kind.__name__} has cells: give it a class method for_run(workers, variables)")
     return kind() if make is None else make(workers, variables)
 
 
@@ -110,8 +112,8 @@ class Turns(NamedTuple):
 
 @generic
 def waits(guard: Any) -> Any:
-    """Return whether workers wait for each other."""
-    return False
+    """Return whether workers wait for each other: those whose guard has cells do."""
+    return len(guard) > 0
 
 
 @generic
@@ -148,11 +150,6 @@ def open_all(guard: Any) -> None:
 def retire_worker(guard: Any) -> None:
     """Call `retire` from Python."""
     retire(guard)
-
-
-@waits.of(GlobalLock, VariableLocks, Turns)
-def _always_waits(guard):
-    return True
 
 
 @add.of(Unguarded, GlobalLock, VariableLocks, Turns)

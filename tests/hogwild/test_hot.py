@@ -166,7 +166,7 @@ def test_it_is_for_linear_models_and_hot_weights_for_it() -> None:
     with pytest.raises(ValueError, match="'hogwild_hot_replicated'; it is for linear models, not for matrix"):
         hogwild.minimize(completion(), backend="hogwild_hot_replicated")
     with pytest.raises(
-        ValueError, match="hot_weights is 5; the backend 'replicated' has other options: merge"
+        ValueError, match="hot_weights is 5; the backend 'replicated' has these options: merge"
     ):
         hogwild.backend("replicated", hot_weights=5)
     with pytest.raises(ValueError, match="hot_weights is 0"):

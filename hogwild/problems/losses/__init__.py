@@ -24,7 +24,7 @@ def value(loss: Any, margin: Any, target: Any) -> Any:
 
 @abstract
 def derivative(loss: Any, margin: Any, target: Any) -> Any:
-    """Return the derivative of the loss with respect to the margin."""
+    """Return the derivative of the loss by the margin; for arrays, too, if the loss is smooth."""
 
 
 @generic
