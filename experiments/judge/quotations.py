@@ -13,7 +13,7 @@ from experiments.measure.outcome import Status
 
 _POPULARITY = {"experiment": "coherence", "grid": "popularity"}
 # What the text quotes: of which trials, value, and the columns that make up a key, each of one workload.
-QUOTED: list[tuple[dict[str, str | list[str]], str, list[str]]] = [
+QUOTED: list[tuple[dict[str, Any], str, list[str]]] = [
     (
         {"experiment": "kernels", "grid": ["rcv1", "sparse"]},
         "ns_per_nonzero",

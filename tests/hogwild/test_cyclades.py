@@ -31,6 +31,11 @@ from hogwild.sharing.guards import Unguarded
 from tests.hogwild.cases import WATCHED, completion, grid_cut, problem
 from tests.hogwild.twins import schedule_twin
 
+KEPT_OR_NOT = (
+    "shuffled_once",
+    "fresh_permutation",
+    "with_replacement",
+)  # a schedule made once, or in each epoch
 SLOW = hogwild.Observe(gradient_delay=1e-6)
 LEAST = conflicts.UPDATES_PER_WORKER
 STEP = InverseTime(0.05, 0.7)  # every position has a rate of its own
@@ -98,20 +103,20 @@ def test_any_number_of_workers_is_serial_to_the_bit(family: str, sampling: str) 
         assert min(result.updates) > 0
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", KEPT_OR_NOT)
 def test_processes_are_serial_to_the_bit(sampling: str) -> None:
     result = same_as_serial(sparse_rows(), "cyclades_processes", 3, sampling=sampling)
     assert result.parallel_share > 0.6
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", KEPT_OR_NOT)
 @pytest.mark.parametrize("block", [1, 50, 128])
 def test_schedules_in_several_blocks(monkeypatch: pytest.MonkeyPatch, sampling: str, block: int) -> None:
     monkeypatch.setattr(assembly, "block_size", lambda *arguments: block)
     same_as_serial(sparse_rows(), "cyclades", 3, sampling=sampling)
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", KEPT_OR_NOT)
 @pytest.mark.parametrize("batch_size", [3, 7, 300])
 def test_mini_batches_are_serial_to_the_bit(sampling: str, batch_size: int) -> None:
     case = sparse_rows(features=20_000)
@@ -211,7 +216,7 @@ def test_what_is_constant_is_no_conflict() -> None:
     assert same_as_serial(hub, "cyclades", 2).parallel_share == 0
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", KEPT_OR_NOT)
 def test_a_time_limit_ends_all_workers_after_the_same_update(
     monkeypatch: pytest.MonkeyPatch, sampling: str
 ) -> None:
