@@ -57,7 +57,8 @@ def traits_of(guard: type) -> Traits:
 def make_guard(kind: type, workers: int, variables: int) -> Any:
     """Return a guard of a type for so many workers and variables, with open locks."""
     make = getattr(kind, "for_run", None)
-    if make is None and getattr(kind, "_fields", ()):
+    fields: tuple[str, ...] = getattr(kind, "_fields", ())
+    if make is None and fields:
         raise TypeError(f"{kind.__name__} has cells: give it a class method for_run(workers, variables)")
     return kind() if make is None else make(workers, variables)
 

@@ -35,7 +35,7 @@ KEPT_OR_NOT = (
     "shuffled_once",
     "fresh_permutation",
     "with_replacement",
-)  # a schedule made once, or in each epoch
+)
 SLOW = hogwild.Observe(gradient_delay=1e-6)
 LEAST = conflicts.UPDATES_PER_WORKER
 STEP = InverseTime(0.05, 0.7)  # every position has a rate of its own
