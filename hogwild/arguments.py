@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hogwild import checks
-from hogwild.backends import BACKENDS, Backend
+from hogwild.backends import BACKENDS, TEAMS, Backend
 from hogwild.engine.delays import delay_of
 from hogwild.engine.sampling import SAMPLINGS
 from hogwild.engine.steps import StepSize, as_step
 from hogwild.observe.conditions import Observe
 from hogwild.problems import LinearProblem, Problem
+from hogwild.sharing.schedule import Schedule
 from hogwild.teams.work import usable_cores
 
 AUTO = "auto"
@@ -118,7 +119,17 @@ def _limits(epochs: Any, target: Any, tolerance: Any, time_limit: Any) -> Limits
 def _backend(given: str | Backend) -> tuple[Backend, bool]:
     """Return the backend, and whether the choice is left to the run."""
     if isinstance(given, Backend):
+        known = (
+            given.team in TEAMS and isinstance(given.schedule, Schedule) and hasattr(given.guard, "_fields")
+        )
+        if not known:
+            raise ValueError(
+                f"backend is {reprlib.repr(given)}; its team must be one of {', '.join(TEAMS)}, "
+                "its schedule a Schedule, its guard a type of record"
+            )
         return given, False
+    if not isinstance(given, str):
+        raise TypeError(f"backend is {reprlib.repr(given)}; it must be a name, or made by hogwild.backend(…)")
     auto = checks.choice("backend", given, (*BACKENDS, AUTO)) == AUTO
     return BACKENDS["hogwild_threads" if auto else given], auto
 
@@ -149,7 +160,7 @@ def _check_problem(problem: Problem, backend: Backend, batch_size: int, threshol
             f"which leaves the constraints of {problem.name}"
         )
     try:
-        backend.schedule.check(problem)
+        backend.schedule.check(problem, backend.guard)
     except ValueError as refusal:
         raise ValueError(f"backend is {backend.name!r}; {refusal}") from None
 

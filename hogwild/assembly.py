@@ -55,7 +55,7 @@ def assemble(setup: Setup, backend: Backend, workers: int) -> Assembled:
     """Make a backend's team for a set-up."""
     given, problem = setup.given, setup.given.problem
     schedule = _schedule(setup, backend, workers)
-    guard = make_guard(backend.guard, workers, problem.n_variables)
+    guard = make_guard(backend.guard, workers, schedule.cells_for(problem.n_variables))
     if given.observe.instrument:
         guard = instrumented(guard, workers, problem.n_weights)
     record = schedule.record(setup.record, problem.n_weights)
@@ -66,7 +66,7 @@ def assemble(setup: Setup, backend: Backend, workers: int) -> Assembled:
         *(record, schedule, guard, given.sampling, given.delay, setup.step, start, workers),
         updates=Singles() if given.batch_size == 1 else Batches(given.batch_size),
         block=setup.block,
-        scratch=schedule.scratch_for(problem.scratch_size(given.batch_size)),
+        scratch=schedule.cells_for(problem.scratch_size(given.batch_size)),
     )
     compile_seconds = warm_up(plan) if backend.compiled else 0.0
     schedule.before(plan)

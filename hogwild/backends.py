@@ -179,6 +179,5 @@ def backend(name: str, **options: Any) -> Backend:
         if option not in chosen.options:
             allowed = f"these options: {', '.join(chosen.options)}" if chosen.options else "no options"
             raise ValueError(f"{option} is {value!r}; the backend {name!r} has {allowed}")
-        if value is not None:
-            checks.integer(option, value, minimum=1)
+        options[option] = None if value is None else checks.integer(option, value, minimum=1)
     return chosen._replace(schedule=replace(chosen.schedule, **options)) if options else chosen

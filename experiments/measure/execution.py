@@ -164,4 +164,4 @@ def _call(trial: Trial, problem: Problem) -> dict[str, Any]:
 def _reads_our_pages(backend: str) -> bool:
     """Return whether all workers read the data through this process's maps."""
     ours = hogwild.BACKENDS.get(AGAIN.get(backend, backend))
-    return backend not in peers.PEERS and (ours is None or ours.team in ("caller", "threads"))
+    return backend not in peers.PEERS and (ours is None or ours.team != "processes")

@@ -25,7 +25,7 @@ def rows_apart(count: int, **fields: type) -> np.ndarray:
     offsets = [packed.fields[name][1] for name in names]  # type: ignore[index]
     kinds = [packed.fields[name][0] for name in names]  # type: ignore[index]
     row = {"names": names, "formats": kinds, "offsets": offsets, "itemsize": lines * LINE_BYTES}
-    return np.zeros(count, np.dtype(row))  # type: ignore[call-overload]
+    return np.zeros(count, np.dtype(row, align=True))  # type: ignore[call-overload]
 
 
 @inlined

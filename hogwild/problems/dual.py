@@ -48,7 +48,7 @@ class DualRows(NamedTuple):
     duals: np.ndarray  # α, shape (n_examples,)
     curvatures: np.ndarray  # of the dual along each α_i: ‖x_i‖² / (2λ), as shown, shape (n_examples,)
     scale: np.floating[Any]  # 1 / (2λ)
-    moves: Any  # as w shows them to the worker that makes them: see `hogwild.sharing.replicas.shown`
+    moves: Any  # as w shows them to the worker that makes them: see `hogwild.sharing.moves.shown`
 
 
 def dual_rows(rows: LinearRows, l2: float, moves: Any) -> DualRows:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hogwild.engine.atomics import fetch_add, load, load_acquire, store, store_release
 from hogwild.engine.cells import acquire, release, rows_apart, spin
-from hogwild.engine.compiling import compiled, generic, inlined
+from hogwild.engine.compiling import compiled, generic, inlined, lineage
 from hogwild.engine.contract import add, await_turn, enter, leave, lock, unlock, variable, variables
 
 _OPEN, _CLOSED = 0, 1  # a lock; a worker that is done has closed
@@ -51,16 +51,18 @@ def promises(**traits: bool) -> Callable[[K], K]:
 
 def traits_of(guard: type) -> Traits:
     """Return what a type of guard promises."""
-    return getattr(guard, "_traits", Traits())
+    return next((vars(kind)["_traits"] for kind in lineage(guard) if "_traits" in vars(kind)), Traits())
 
 
 def make_guard(kind: type, workers: int, variables: int) -> Any:
     """Return a guard of a type for so many workers and variables, with open locks."""
-    make = getattr(kind, "for_run", None)
+    for each in lineage(kind):
+        if "for_run" in vars(each):
+            return vars(each)["for_run"].__func__(kind, workers, variables)
     fields: tuple[str, ...] = getattr(kind, "_fields", ())
-    if make is None and fields:
+    if fields:
         raise TypeError(f"{kind.__name__} has cells: give it a class method for_run(workers, variables)")
-    return kind() if make is None else make(workers, variables)
+    return kind()
 
 
 @promises(lossless=False)

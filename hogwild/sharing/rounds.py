@@ -13,6 +13,7 @@ import numpy as np
 from hogwild.engine.atomics import load_acquire, store_release
 from hogwild.engine.cells import rows_apart, spin
 from hogwild.engine.compiling import compiled, inlined
+from hogwild.engine.contract import await_turn
 from hogwild.engine.loops import Job, run_part, size_of
 from hogwild.engine.sampling import AsStored, ShuffledOnce, example, position_at, scattered
 from hogwild.engine.steps import in_epoch
@@ -59,6 +60,11 @@ class Rounds(Schedule):
 
     _variables: int = 0
     _state: RoundState | None = field(default=None, compare=False)
+
+    def check(self, problem: Any, guard: type) -> None:
+        """Refuse guards that take turns: a worker would wait for one that waits for it."""
+        if await_turn.acts_on(guard):
+            raise ValueError(f"conflict-free rounds have an order of their own: {guard.__name__} has another")
 
     @property
     def state(self) -> RoundState:

@@ -80,8 +80,8 @@ class Schedule:
         """Return the options and their defaults, by name."""
         return {field.name: field.default for field in fields(cls) if not field.name.startswith("_")}
 
-    def check(self, problem: Any) -> None:
-        """Refuse a problem that the schedule is not for, with a ValueError that says why."""
+    def check(self, problem: Any, guard: type) -> None:
+        """Refuse a problem or a guard that the schedule is not for, with a ValueError that says why."""
 
     def prepared(self, problem: Any, workers: int, **state: Any) -> Self:
         """Return the schedule with the state of a run."""
@@ -100,9 +100,9 @@ class Schedule:
         """Return the problem's record for the weights as they are laid out."""
         return record
 
-    def scratch_for(self, cells: int) -> int:
-        """Return the cells of scratch for updates that need so many for weights in their order."""
-        return cells
+    def cells_for(self, weights: int) -> int:
+        """Return how many cells so many weights take up."""
+        return weights
 
     def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
         """Return the array that a run's workers share; all of them begin with these weights."""

@@ -69,7 +69,7 @@ class Padded(Shares):
     observable: ClassVar[bool] = False
     relabels: ClassVar[bool] = True
 
-    def check(self, problem: Any) -> None:
+    def check(self, problem: Any, guard: type) -> None:
         """Refuse more weights than can lie so far apart."""
         if problem.n_weights >= 2**32 // PADDING:
             raise ValueError(f"{problem.n_weights} weights cannot lie so far apart")
@@ -78,9 +78,9 @@ class Padded(Shares):
         """Return the problem's record for weights that lie apart."""
         return relabelled(record, np.arange(n_weights, dtype=np.uint32) * np.uint32(PADDING))
 
-    def scratch_for(self, cells: int) -> int:
-        """Return the cells of scratch for weights that lie apart."""
-        return cells * PADDING
+    def cells_for(self, weights: int) -> int:
+        """Return how many cells so many weights take up."""
+        return weights * PADDING
 
     def lay_out(self, weights: np.ndarray, workers: int) -> np.ndarray:
         """Return the weights apart."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hogwild.engine.atomics import load_acquire
+from hogwild.engine.atomics import load, load_acquire
 from hogwild.engine.cells import spin
 from hogwild.engine.compiling import compiled
 from hogwild.sharing.schedule import Plan, Schedule, Segment
@@ -54,12 +54,14 @@ def shared_weights(plan: Plan) -> Plan:
 
 
 @compiled
-def spin_until(go: Any, ticket: int, looks: int) -> bool:
-    """Wait for a flag to reach a ticket; give up after a number of looks."""
+def spin_until(go: Any, stop: Any, ticket: int, looks: int) -> bool:
+    """Wait for a flag to reach a ticket; give up after a number of looks, or when all are to stop."""
     spins = 0
     for _ in range(looks):
         if load_acquire(go, 0) >= ticket:
             return True
+        if load(stop, 0):
+            break
         spins = spin(spins)
     return False
 
@@ -71,13 +73,13 @@ def serve(plan: Plan, worker: int, connection: Connection, signals: Signals, cor
         pin(core)
         own = plan.schedule.assign(plan, worker)
         plan.schedule.compile(own)
-        spin_until(signals.go, 0, 1)
+        spin_until(signals.go, signals.stop, 0, 1)
         connection.send(None)
         while (order := connection.recv()) is not None:
             ticket, segment = order
             starved = queue.seconds()
             signals.workers["ready"][worker] = ticket
-            while not spin_until(signals.go, ticket, _SPINS_PER_LOOK):
+            while not spin_until(signals.go, signals.stop, ticket, _SPINS_PER_LOOK):
                 if signals.stop[0]:
                     return
             report = perform(own, segment, signals.stop)

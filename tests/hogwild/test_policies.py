@@ -1,15 +1,28 @@
 """What each guard promises: no lost update, the order of turns, the same objective, no endless wait."""
 
 import os
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import hogwild
 from hogwild.arguments import derived_seed
-from hogwild.engine.compiling import config
+from hogwild.engine.compiling import config, extends
 from hogwild.problems import HingeSVM, LeastSquares
-from hogwild.sharing.guards import Turns, of_worker, retire_worker
+from hogwild.sharing.guards import (
+    Atomic,
+    GlobalLock,
+    Turns,
+    Unguarded,
+    VariableLocks,
+    make_guard,
+    of_worker,
+    open_all,
+    retire_worker,
+    traits_of,
+    waits,
+)
 from tests.hogwild.cases import WATCHED, completion, grid_cut, problem, slow_but
 
 SHARED = [
@@ -26,6 +39,7 @@ LOSSLESS = [
     and hogwild.BACKENDS[name].observable
     and (COMPILED or hogwild.BACKENDS[name].team == "threads")
 ]
+GUARDS = (Atomic, GlobalLock, VariableLocks, Turns)
 STEP = 2.0**-20  # sums of so few of them are exact
 
 
@@ -213,3 +227,45 @@ def test_weights_far_apart_are_the_same_weights():
         assert padded.weights.tobytes() == serial.weights.tobytes()
     with pytest.raises(ValueError, match="backend is 'hogwild_padded'; it is for linear models"):
         hogwild.minimize(completion(), backend="hogwild_padded")
+
+
+@pytest.mark.parametrize(
+    "kind", {backend.guard for backend in hogwild.BACKENDS.values()}, ids=lambda kind: kind.__name__
+)
+def test_whoever_waits_at_a_guard_can_be_let_go(kind):
+    assert open_all.acts_on(kind) == waits(make_guard(kind, 2, 3))
+
+
+def test_a_guard_that_extends_another_promises_what_that_does_and_has_its_cells():
+    @extends(Unguarded)
+    class Mine(NamedTuple):
+        pass
+
+    @extends(GlobalLock)
+    class Locked(NamedTuple):
+        cell: np.ndarray
+
+    class Bare(NamedTuple):
+        cell: np.ndarray
+
+    assert not traits_of(Mine).lossless
+    assert isinstance(make_guard(Locked, 2, 3), Locked)
+    with pytest.raises(TypeError, match="Bare has cells: give it a class method for_run"):
+        make_guard(Bare, 2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schedule", "guard"),
+    [(name, guard) for name in ("hogwild_padded", "replicated", "averaging", "cyclades") for guard in GUARDS],
+)
+def test_any_schedule_goes_with_any_guard(schedule, guard):
+    backend = hogwild.BACKENDS[schedule]._replace(guard=guard)
+    case = problem("hinge", l2=1.0)
+    if schedule == "cyclades" and guard is Turns:
+        with pytest.raises(ValueError, match="rounds have an order of their own: Turns"):
+            hogwild.minimize(case, backend=backend, workers=2)
+        return
+    result = hogwild.minimize(case, backend=backend, workers=2, epochs=2, step_size=0.01, seed=1)
+    assert result.objective < result.history[0].objective
+    assert sum(result.updates) == 2 * case.n_examples * (2 if backend.whole_runs else 1)
