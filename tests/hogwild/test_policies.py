@@ -229,9 +229,7 @@ def test_weights_far_apart_are_the_same_weights():
         hogwild.minimize(completion(), backend="hogwild_padded")
 
 
-@pytest.mark.parametrize(
-    "kind", {backend.guard for backend in hogwild.BACKENDS.values()}, ids=lambda kind: kind.__name__
-)
+@pytest.mark.parametrize("kind", [Unguarded, *GUARDS])
 def test_whoever_waits_at_a_guard_can_be_let_go(kind):
     assert open_all.acts_on(kind) == waits(make_guard(kind, 2, 3))
 
